@@ -1,0 +1,44 @@
+# joyctl: every target sets up .venv first when it is missing or older than the files that define it.
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+.PHONY: help setup demo test check bench clean
+
+help:
+	@echo "make demo    set up, run the tiny campaign offline, print its table (about 10 minutes in all)"
+	@echo "make test    set up, run the tests"
+	@echo "make check   set up, run ruff, mypy --strict and import-linter"
+	@echo "make bench   set up, print the ratios of benchmarks/"
+	@echo "make setup   set up .venv alone"
+
+setup: .venv/ready
+
+# The marker is written last: an interrupted set-up is done again.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("joyctl needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	rm -f .venv/ready
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch .venv/ready
+
+demo: setup
+	$(BIN)/joyctl sweep tiny --drop math --drop code --at 20
+	$(BIN)/joyctl report tiny
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf .venv build *.egg-info

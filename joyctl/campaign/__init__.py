@@ -1,0 +1,1 @@
+"""Pure planning: mixes, schedule, variants, segments, fingerprints. Takes values, gives values."""

@@ -1,0 +1,122 @@
+"""Plan against disk: for every stage of every segment and run, is it to run, resume, skip or refuse?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from joyctl.campaign.plan import Plan
+from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
+from joyctl.store.fingerprint import changed_keys
+
+Action = Literal["run", "resume", "skip", "refuse"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in one folder of a campaign."""
+
+    segment: SegmentSpec | None = None
+    run: RunSpec | None = None
+    done: frozenset[Stage] = frozenset()
+    step: int | None = None
+    """Last step that metrics.jsonl tells of."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage still to be done."""
+
+    folder: str
+    """Below the campaign's: a segment id, or `runs/<run id>`."""
+    stage: Stage
+    needs: tuple[tuple[str, Stage], ...]
+    """Jobs that must end first; those already done are left out."""
+    steps: int
+    """Optimizer steps to train; 0 for other stages."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to one run or segment, and why."""
+
+    action: Action
+    reason: str
+    changes: tuple[tuple[str, str, str], ...] = ()
+    """(key, on disk, now) where the action is refuse."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A plan compared with what is on disk."""
+
+    segments: dict[str, Decision]
+    runs: dict[str, Decision]
+    jobs: tuple[Job, ...]
+    """In an order in which every job stands after what it needs."""
+
+    @property
+    def refused(self) -> dict[str, Decision]:
+        """What may not be done, by folder."""
+        runs = {f"runs/{name}": d for name, d in self.runs.items() if d.action == "refuse"}
+        return {name: d for name, d in self.segments.items() if d.action == "refuse"} | runs
+
+
+def compare(plan: Plan, found: Mapping[str, Found]) -> Work:
+    """Decide about every segment and run of `plan`, given what lies in each folder."""
+    segments = {s.id: _decide_segment(s, found.get(s.id, Found())) for s in plan.segments}
+    runs: dict[str, Decision] = {}
+    jobs: list[Job] = []
+    waiting: set[tuple[str, Stage]] = set()
+
+    def add(folder: str, stage: Stage, needs: list[tuple[str, Stage]], steps: int = 0) -> None:
+        jobs.append(Job(folder, stage, tuple(n for n in needs if n in waiting), steps))
+        waiting.add((folder, stage))
+
+    for spec in plan.segments:
+        if segments[spec.id].action in ("run", "resume"):
+            parents: list[tuple[str, Stage]] = [(spec.parent, "train")] if spec.parent else []
+            add(spec.id, "train", parents, spec.end_step - spec.start_step)
+    for run in plan.runs:
+        folder = f"runs/{run.id}"
+        here = found.get(folder, Found())
+        runs[run.id] = _decide_run(run, here, segments[run.segment])
+        if runs[run.id].action not in ("run", "resume"):
+            continue
+        if "export" not in here.done:
+            add(folder, "export", [(run.segment, "train")])
+        if "eval" not in here.done:
+            add(folder, "eval", [(folder, "export")])
+    return Work(segments, runs, tuple(jobs))
+
+
+def _decide_segment(spec: SegmentSpec, here: Found) -> Decision:
+    if here.segment is None:
+        return Decision("run", "new")
+    changes = tuple(changed_keys(here.segment.identity(), spec.identity()))
+    if changes:
+        return Decision("refuse", "was trained with other settings", changes)
+    if "train" in here.done:
+        return Decision("skip", "trained")
+    if here.step is not None and here.step > spec.start_step:
+        return Decision("resume", f"stopped near step {here.step:,} of {spec.end_step:,}")
+    return Decision("run", "not started")
+
+
+def _decide_run(run: RunSpec, here: Found, segment: Decision) -> Decision:
+    if segment.action == "refuse":
+        return Decision("refuse", segment.reason, segment.changes)
+    if here.run is not None:
+        old = {"weights": here.run.fingerprint, "eval": here.run.eval.identity()}
+        new = {"weights": run.fingerprint, "eval": run.eval.identity()}
+        changes = tuple(changed_keys(old, new))
+        if changes:
+            return Decision("refuse", "was trained or scored with other settings", changes)
+    if {"export", "eval"} <= here.done and segment.action == "skip":
+        return Decision("skip", "complete")
+    if segment.action == "resume":
+        return Decision("resume", segment.reason)
+    if segment.action == "skip":
+        return Decision("resume", "trained; " + ("scores" if "export" in here.done else "export") + " missing")
+    return Decision("run", "new" if here.run is None else "not trained yet")

@@ -1,0 +1,51 @@
+"""What a command asks for on top of a recipe: durations, drops, seeds, swept keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from joyctl.recipe.types import Recipe
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The variants of one campaign; shares, not percent."""
+
+    control: bool = True
+    """Score the trunk's end as well."""
+    durations: tuple[float, ...] = ()
+    """Durations of plain upsampling."""
+    drops: tuple[tuple[str, ...], ...] = ()
+    """Each a set of sources to leave out together."""
+    drop_at: tuple[float, ...] = ()
+    """Durations at which sources are left out."""
+    policy: str = "renormalise"
+    trunk_seeds: int = 1
+    phase_seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Point:
+    """One recipe of a sweep over recipe keys."""
+
+    recipe: Recipe
+    changed: dict[str, str] = field(default_factory=dict)
+    """Swept keys with their values; empty for the recipe as it stands."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What planning needs to know of the tokenised data."""
+
+    folder: str
+    """Absolute path."""
+    tokens: dict[str, int]
+    sha256: dict[str, str]
+    """Digest of every source's training tokens."""
+    tokenizer_sha256: str
+    tasks_sha256: str
+
+
+def percent(share: float) -> str:
+    """0.2 -> '20', 0.125 -> '12.5': how a duration stands in names."""
+    return f"{round(share * 100, 6):g}"

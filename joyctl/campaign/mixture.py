@@ -1,0 +1,73 @@
+"""Mixes: normalising, exact integer weights, and what dropping a source does to the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+# Longest period of the deal of rows to sources. Weights whose common denominator is larger are rounded
+# to this one, an error of at most 1/131072 of a share.
+MAX_PERIOD = 65_536
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A mix after leaving sources out."""
+
+    mix: dict[str, Fraction]
+    """Shares of tokens by source, summing to one."""
+    length: Fraction
+    """Phase length as a share of the undropped phase's: below one only under `shrink`."""
+
+
+def normalise(weights: Mapping[str, float]) -> dict[str, Fraction]:
+    """Shares that sum to exactly one; a decimal weight is taken at its written value.
+
+    Raises ValueError when nothing has weight.
+    """
+    exact = {name: Fraction(str(w)) for name, w in weights.items() if w > 0}
+    total = sum(exact.values())
+    if not total:
+        raise ValueError("the weights sum to nothing")
+    return {name: w / total for name, w in exact.items()}
+
+
+def drop(mix: Mapping[str, Fraction], sources: tuple[str, ...], policy: str) -> Dropped:
+    """Leave `sources` out of `mix`.
+
+    `renormalise` gives their share to the others in proportion, `replace:<source>` to that source, and
+    `shrink` to nobody: the phase gets shorter by that share. Raises ValueError when nothing is left.
+    """
+    freed = sum((mix.get(name, Fraction(0)) for name in sources), Fraction(0))
+    rest = {name: share for name, share in mix.items() if name not in sources}
+    if policy.startswith("replace:"):
+        heir = policy.removeprefix("replace:")
+        if heir in sources:
+            raise ValueError(f"'{heir}' cannot take the share: it is dropped itself")
+        rest[heir] = rest.get(heir, Fraction(0)) + freed
+        return Dropped(rest, Fraction(1))
+    if not rest:
+        raise ValueError("dropping these sources leaves nothing to train on")
+    left = sum(rest.values(), Fraction(0))
+    shares = {name: share / left for name, share in rest.items()}
+    return Dropped(shares, left if policy == "shrink" else Fraction(1))
+
+
+def integer_weights(mix: Mapping[str, Fraction]) -> dict[str, int]:
+    """The smallest integers in the proportions of `mix`; their sum is the period of the deal.
+
+    Above MAX_PERIOD they are rounded by largest remainder, a source with any share keeping at least 1.
+    """
+    period = math.lcm(*(share.denominator for share in mix.values()))
+    if period <= MAX_PERIOD:
+        return {name: int(share * period) for name, share in sorted(mix.items())}
+    ideal = {name: share * MAX_PERIOD for name, share in sorted(mix.items())}
+    floor = {name: max(1, math.floor(x)) for name, x in ideal.items()}
+    missing = MAX_PERIOD - sum(floor.values())
+    by_remainder = sorted(ideal, key=lambda name: (floor[name] - ideal[name], name))
+    for name in by_remainder[: max(missing, 0)]:
+        floor[name] += 1
+    common = math.gcd(*floor.values())
+    return {name: w // common for name, w in floor.items()}

@@ -1,0 +1,103 @@
+"""What a job needs to know, complete and serialisable: the contents of segment.json and run.json."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from joyctl.recipe.types import Model, Optimizer, Schedule, Strict, Training
+
+Stage = Literal["train", "export", "eval"]
+
+
+class OrderPhase(Strict):
+    """From `start_row` on, rows are dealt to sources in proportion to integer `weights`."""
+
+    start_row: int
+    """Global row at which this mix begins; the first phase begins at 0."""
+    weights: dict[str, int]
+    """Integer weight by source; a source that is absent or 0 gets no rows."""
+    seed: int = 0
+    """Data-order seed of this phase; 0 goes on exactly in the trunk's order."""
+
+
+class OrderSpec(Strict):
+    """All that determines which row of which source stands at global row g (joyctl.data.order)."""
+
+    rows: dict[str, int]
+    """Rows available in every source: (tokens - 1) // seq_len."""
+    phases: tuple[OrderPhase, ...]
+    """Mixes in order of their start rows; a branch has the trunk's phase first, then its own."""
+    seed: int
+    """Seed of the trunk's data order."""
+
+
+class SegmentSpec(Strict):
+    """One stretch of training, from a checkpoint (or scratch) to a step, on one mix."""
+
+    id: str
+    """`trunk/s0/0-2050` or `runs/upsample-20/s0`: also its folder below the campaign's."""
+    parent: str | None
+    """id of the segment whose checkpoint at `start_step` it goes on from; None from scratch."""
+    start_step: int
+    end_step: int
+    total_steps: int
+    """Steps of a full run: the horizon of the LR schedule, the same for every arm."""
+    order: OrderSpec
+    model: Model
+    training: Training
+    optimizer: Optimizer
+    schedule: Schedule
+    init_seed: int
+    """Seed of the parameters' initial values."""
+    source_sha256: dict[str, str]
+    """Digest of every source's training tokens."""
+    tokenizer_sha256: str
+    data_folder: str
+    """Absolute path of the tokenised data; not part of the identity."""
+
+    def identity(self) -> dict[str, object]:
+        """What determines the trained weights, and nothing else (no path, no name)."""
+        return self.model_dump(mode="json", exclude={"id", "parent", "data_folder"})
+
+
+class EvalSpec(Strict):
+    """What a run is scored on."""
+
+    suite: str
+    batch_size: int
+    data_folder: str
+    """Absolute path of the tokenised data, whose tasks/ folder holds the micro-world's task files."""
+    data_sha256: str
+    """Digest of the data folder's benchmarks."""
+
+    def identity(self) -> dict[str, object]:
+        """What determines a score, given the model."""
+        return self.model_dump(mode="json", exclude={"data_folder"})
+
+
+class RunSpec(Strict):
+    """A variant with its seeds: what is trained, exported and scored. The contents of run.json."""
+
+    id: str
+    """`upsample-20/s0`; its folder is runs/<id>."""
+    variant: str
+    trunk_seed: int
+    seed: int
+    """Data-order seed of the phase."""
+    control: str | None
+    """id of the run this one is compared with; None for the control itself."""
+    duration: float
+    """Share of all steps that the phase takes; 0 for the control."""
+    dropped: tuple[str, ...]
+    policy: str | None
+    changed: dict[str, str]
+    """Swept recipe keys in which this run differs, with their values."""
+    mix: dict[str, float]
+    """Share of tokens by source in the phase (the base mix for the control)."""
+    branch_step: int | None
+    end_step: int
+    segment: str
+    """id of the segment whose last checkpoint this run exports and scores."""
+    fingerprint: str
+    """Fingerprint of the trained weights."""
+    eval: EvalSpec

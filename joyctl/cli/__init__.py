@@ -1,0 +1,1 @@
+"""Commands: parse, call one function, render, exit. Heavy imports live inside the bodies."""

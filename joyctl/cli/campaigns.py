@@ -1,0 +1,219 @@
+"""`joyctl plan`, `sweep` and `ablate`: parse, prepare, show, run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from joyctl.cli.words import (
+    DEFAULT_DATA,
+    DEFAULT_RESULTS,
+    DataRoot,
+    Json,
+    Results,
+    Words,
+    check_policy,
+    note,
+    shares,
+    split_words,
+)
+
+if TYPE_CHECKING:
+    from joyctl.campaign.grid import Grid, Point
+    from joyctl.launch.prepare import Prepared
+    from joyctl.recipe.types import Recipe
+
+Durations = Annotated[
+    str | None, typer.Option("--durations", help="Percent of all steps, such as 5,10,20 (the recipe's).")
+]
+Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Data orders of the phase in each trunk.")]
+TrunkSeeds = Annotated[int | None, typer.Option("--trunk-seeds", min=1, help="Base runs, a seed each.")]
+Drop = Annotated[list[str] | None, typer.Option("--drop", help="Leave a source out; A+B leaves both out. Repeatable.")]
+Each = Annotated[bool, typer.Option("--each", help="Leave out each source of the upsampled mix in turn.")]
+At = Annotated[str | None, typer.Option("--at", help="Percent of all steps at which to drop (the recipe's).")]
+Policy = Annotated[
+    str | None, typer.Option("--policy", help="The dropped share: renormalise | replace:SOURCE | shrink.")
+]
+ClusterName = Annotated[str, typer.Option("--cluster", help="Where to run: a cluster's name or file.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run; train nothing.")]
+Rerun = Annotated[bool, typer.Option("--rerun", help="Set aside and redo what other settings made.")]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The options of one call."""
+
+    command: str
+    words: list[str] | None
+    results: Path
+    data: Path
+    as_json: bool
+    drop: list[str] | None
+    each: bool
+    at: str | None
+    policy: str | None
+    seeds: int | None
+    trunk_seeds: int | None
+    durations: str | None = None
+
+
+def plan(
+    words: Words = None,
+    durations: Durations = None,
+    drop: Drop = None,
+    each: Each = False,
+    at: At = None,
+    policy: Policy = None,
+    seeds: Seeds = None,
+    trunk_seeds: TrunkSeeds = None,
+    results: Results = DEFAULT_RESULTS,
+    data: DataRoot = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Show what would run and why: branch points, LR there, tokens and epochs by source."""
+    asked = _Asked("sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations)
+    _show(_prepare(_load(asked), asked), asked)
+
+
+def sweep(
+    words: Words = None,
+    durations: Durations = None,
+    drop: Drop = None,
+    each: Each = False,
+    at: At = None,
+    policy: Policy = None,
+    seeds: Seeds = None,
+    trunk_seeds: TrunkSeeds = None,
+    cluster: ClusterName = "local",
+    dry_run: DryRun = False,
+    rerun: Rerun = False,
+    results: Results = DEFAULT_RESULTS,
+    data: DataRoot = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Run the grid of durations (and of swept keys, and drops if given): train, export, score."""
+    asked = _Asked("sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations)
+    _run(asked, cluster, dry_run=dry_run, rerun=rerun)
+
+
+def ablate(
+    words: Words = None,
+    drop: Drop = None,
+    each: Each = False,
+    at: At = None,
+    policy: Policy = None,
+    seeds: Seeds = None,
+    trunk_seeds: TrunkSeeds = None,
+    cluster: ClusterName = "local",
+    dry_run: DryRun = False,
+    rerun: Rerun = False,
+    results: Results = DEFAULT_RESULTS,
+    data: DataRoot = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Leave sources out of the phase, each beside its matched control (nothing left out)."""
+    if not drop and not each:
+        raise typer.BadParameter("say what to leave out: --drop SOURCE (repeatable) or --each")
+    asked = _Asked("ablate", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds)
+    _run(asked, cluster, dry_run=dry_run, rerun=rerun)
+
+
+def _grid(recipe: Recipe, asked: _Asked) -> Grid:
+    from joyctl.campaign.grid import Grid
+
+    drops = [tuple(sorted(set(word.split("+")))) for word in asked.drop or []]
+    if asked.each:
+        drops += [(name,) for name, weight in recipe.mixes.upsampled.items() if weight]
+    sweeping = asked.command == "sweep"
+    durations = shares(asked.durations, "--durations") or recipe.phase.durations
+    return Grid(
+        control=sweeping,
+        durations=durations if sweeping else (),
+        drops=tuple(dict.fromkeys(drops)),
+        drop_at=shares(asked.at, "--at") or recipe.phase.drop_at,
+        policy=check_policy(asked.policy) or recipe.phase.policy,
+        trunk_seeds=asked.trunk_seeds or recipe.seeds.trunk,
+        phase_seeds=asked.seeds or recipe.seeds.phase,
+    )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A recipe with its swept points and the grid asked for."""
+
+    recipe: Recipe
+    points: list[Point]
+    grid: Grid
+
+
+def _load(asked: _Asked) -> _Loaded:
+    from joyctl.campaign.grid import Point
+    from joyctl.recipe.load import load_recipe, load_recipe_grid
+
+    name, overrides = split_words(asked.words)
+    points = [Point(p.recipe, p.changed) for p in load_recipe_grid(name, overrides)]
+    # With swept keys the campaign's own recipe is the one without them: what they are measured against.
+    swept = set(points[0].changed)
+    plain = [o for o in overrides if o.partition("=")[0].lstrip("+") not in swept]
+    recipe = load_recipe(name, plain) if swept else points[0].recipe
+    return _Loaded(recipe, points, _grid(recipe, asked))
+
+
+def _prepare(loaded: _Loaded, asked: _Asked) -> Prepared:
+    from joyctl.evals.sandbox import probe
+    from joyctl.launch.prepare import prepare
+
+    return prepare(
+        loaded.recipe,
+        loaded.points,
+        loaded.grid,
+        results=asked.results,
+        data_root=asked.data,
+        notify=note,
+        sandbox=probe() is None,
+    )
+
+
+def _show(prepared: Prepared, asked: _Asked) -> None:
+    from joyctl.cli.planscreen import plan_json, print_plan
+
+    if asked.as_json:
+        typer.echo(plan_json(prepared))
+    else:
+        print_plan(prepared, next_command=_command(asked))
+
+
+def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool) -> None:
+    from joyctl.launch.prepare import refuse_drift, replace_drifted
+    from joyctl.recipe.load import load_cluster
+    from joyctl.store.campaign import campaign_lock
+
+    cluster, loaded = load_cluster(cluster_name), _load(asked)
+    if dry_run:
+        _show(_prepare(loaded, asked), asked)
+        return
+    from joyctl.cli.running import run_here
+    from joyctl.launch.local import warm_up
+
+    warm_up()  # the imports of training and scoring go on while the plan is made
+    prepared = _prepare(loaded, asked)
+    if not rerun:
+        refuse_drift(prepared, _command(asked))
+    with campaign_lock(prepared.folder):
+        if rerun and prepared.work.refused:
+            note(f"set aside in {replace_drifted(prepared)}")
+        # Again under the lock: another process may have finished something since.
+        prepared = _prepare(loaded, asked)
+        refuse_drift(prepared, _command(asked))
+        run_here(prepared, cluster, command=shlex.join(["joyctl", *sys.argv[1:]]), as_json=asked.as_json)
+
+
+def _command(asked: _Asked) -> str:
+    """The command a person would paste to run what was asked."""
+    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun")]
+    return shlex.join(["joyctl", asked.command, *words])

@@ -1,0 +1,67 @@
+"""The command line: the list of commands, and how an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from joyctl.cli import campaigns, data, recipes, results
+from joyctl.errors import JoyctlError
+
+app = typer.Typer(
+    name="joyctl",
+    help="What is a dataset worth, and how long should it be upsampled?",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_WELCOME = """\
+joyctl: what is a dataset worth, and how long should it be upsampled?
+
+  joyctl sweep                     the demo campaign on this machine, about 6 minutes, no network
+  joyctl ablate --drop math        what the demo loses without its math
+  joyctl report                    the comparison so far
+
+  joyctl plan my-recipe.yaml       yours: look first, nothing is trained
+  joyctl --help                    all commands
+"""
+
+
+@app.callback(invoke_without_command=True)
+def welcome(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+) -> None:
+    """What is a dataset worth, and how long should it be upsampled?"""
+    if version:
+        from joyctl import __version__
+
+        typer.echo(f"joyctl {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(_WELCOME, nl=False)
+
+
+app.command("plan")(campaigns.plan)
+app.command("sweep")(campaigns.sweep)
+app.command("ablate")(campaigns.ablate)
+app.command("status")(results.status)
+app.command("report")(results.report)
+app.command("show")(recipes.show)
+app.command("schema")(recipes.schema)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Entry point: errors a user can meet become one message and their exit code."""
+    try:
+        app()
+    except JoyctlError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader (`joyctl report | head`) has gone; nothing is wrong.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,175 @@
+"""The plan as a person reads it, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from joyctl.campaign.compare import Decision
+from joyctl.campaign.mixture import normalise
+from joyctl.campaign.plan import parameters
+from joyctl.campaign.schedule import lr_at
+from joyctl.campaign.spec import RunSpec, SegmentSpec
+from joyctl.data.ledger import SourceUse, source_use
+from joyctl.launch.prepare import Prepared
+
+# More repetition than this costs quality (Muennighoff et al., arXiv 2305.16264).
+MAX_EPOCHS = 4.0
+
+
+def plan_json(prepared: Prepared) -> str:
+    """The plan as the documented JSON object."""
+    plan, work = prepared.plan, prepared.work
+    totals = _totals(prepared)
+    value: dict[str, Any] = {
+        "campaign": plan.campaign,
+        "segments": [
+            {
+                "id": s.id,
+                "parent": s.parent,
+                "start_step": s.start_step,
+                "end_step": s.end_step,
+                "mix": _shares(s.order.phases[-1].weights),
+                "seed": s.order.phases[-1].seed if s.id.startswith("runs/") else s.order.seed,
+                "action": work.segments[s.id].action,
+            }
+            for s in plan.segments
+        ],
+        "runs": [_run_json(prepared, run) for run in plan.runs],
+        "totals": totals,
+    }
+    return json.dumps(value, indent=1)
+
+
+def print_plan(prepared: Prepared, *, next_command: str, console: Console | None = None) -> None:
+    """Print the plan to stdout."""
+    out = console or Console(highlight=False)
+    plan = prepared.plan
+    fresh = sum(s.id.startswith("trunk/") and prepared.work.segments[s.id].action == "run" for s in plan.segments)
+    runs = len(plan.runs)
+    out.print(Text(f"{plan.campaign} · {plan.recipe.hypothesis}", style="bold"))
+    trunk = next(s for s in plan.segments if s.parent is None)
+    base = "  ".join(f"{name} {float(share) * 100:.1f}" for name, share in normalise(plan.recipe.mixes.base).items())
+    tokens = trunk.total_steps * trunk.training.batch_size * trunk.training.seq_len
+    out.print(
+        f"{runs} runs, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
+        f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
+    )
+    out.print(_table(prepared))
+    for name, decision in _refusals(prepared).items():
+        out.print(Text(f" {name}: {decision.reason}", style="red"))
+    totals = _totals(prepared)
+    if totals["tokens_if_separate"]:
+        ratio = totals["tokens_if_separate"] / max(totals["tokens"], 1)
+        less = f": {ratio:.1f} times less" if totals["tokens"] else ""
+        out.print(
+            f"\n tokens   {_count(totals['tokens'])} to train, "
+            f"{_count(totals['tokens_if_separate'])} as separate full runs{less}"
+        )
+    todo = len(prepared.work.jobs)
+    out.print(f"\nnext:  {next_command}" if todo else "\nall of it is done:  joyctl report " + plan.campaign)
+
+
+def _table(prepared: Prepared) -> Table:
+    plan = prepared.plan
+    sources = list(plan.recipe.sources)
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
+    table.add_column(" run", no_wrap=True)
+    for head in ("branches at", "steps", "LR there"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name in sources:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("most epochs", justify="right", no_wrap=True)
+    table.add_column("action", no_wrap=True)
+    for run in plan.runs:
+        segment, decision = plan.segment(run.segment), prepared.work.runs[run.id]
+        use = source_use(segment, run.branch_step)
+        name, most = max(use.items(), key=lambda item: item[1].epochs)
+        lr = _lr_at_branch(run, segment)
+        table.add_row(
+            " " + _short(run),
+            "-" if run.branch_step is None else f"{run.branch_step:,}",
+            "-" if run.branch_step is None else f"{run.end_step - run.branch_step:,}",
+            "-" if lr is None else f"{lr:.1e}",
+            *(f"{run.mix.get(source, 0.0) * 100:.1f}" for source in sources),
+            Text(f"{name} {most.epochs:.1f}", style="red bold" if most.epochs > MAX_EPOCHS else ""),
+            Text(decision.action, style={"refuse": "red", "skip": "dim"}.get(decision.action, ""))
+            + (f" ({decision.reason})" if decision.action in ("resume", "refuse", "skip") else ""),
+        )
+    return table
+
+
+def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
+    segment, decision = prepared.plan.segment(run.segment), prepared.work.runs[run.id]
+    use = source_use(segment, run.branch_step)
+    return {
+        "id": run.id,
+        "variant": run.variant,
+        "seed": run.seed,
+        "trunk_seed": run.trunk_seed,
+        "control": run.control,
+        "branch_step": run.branch_step,
+        "end_step": run.end_step,
+        "tokens": run.end_step * segment.training.batch_size * segment.training.seq_len,
+        "mix": run.mix,
+        "sources": {name: _use_json(u) for name, u in use.items()},
+        "lr_at_branch": _lr_at_branch(run, segment),
+        "action": decision.action,
+        "reason": decision.reason,
+    }
+
+
+def _use_json(use: SourceUse) -> dict[str, Any]:
+    return {
+        "tokens": use.tokens,
+        "epochs": use.epochs,
+        "seen_before": use.seen_before,
+        "repeated": use.repeated,
+    }
+
+
+def _lr_at_branch(run: RunSpec, segment: SegmentSpec) -> float | None:
+    """LR of the first step of the phase."""
+    if run.branch_step is None:
+        return None
+    return lr_at(segment.schedule, segment.optimizer.lr, run.branch_step + 1, segment.total_steps)
+
+
+def _totals(prepared: Prepared) -> dict[str, Any]:
+    """Of what this plan still has to train; `tokens_if_separate` of a full run for each of its runs."""
+    plan = prepared.plan
+    todo = [s for s in plan.segments if prepared.work.segments[s.id].action in ("run", "resume")]
+    tokens = sum((s.end_step - s.start_step) * _per_step(s) for s in todo)
+    # 6 floating-point operations a parameter and token: Kaplan et al., arXiv 2001.08361.
+    flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * _per_step(s) for s in todo)
+    separate = sum(run.end_step * _per_step(plan.segment(run.segment)) for run in plan.runs)
+    return {"tokens": tokens, "tokens_if_separate": separate, "flops": flops, "gpu_hours": None}
+
+
+def _per_step(segment: SegmentSpec) -> int:
+    return segment.training.batch_size * segment.training.seq_len
+
+
+def _refusals(prepared: Prepared) -> dict[str, Decision]:
+    return {name: d for name, d in prepared.work.refused.items() if d.changes}
+
+
+def _shares(weights: dict[str, int]) -> dict[str, float]:
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def _short(run: RunSpec) -> str:
+    """A run's name without its seeds where it is the only one."""
+    return run.variant if run.id.endswith("/s0") else run.id
+
+
+def _count(n: float) -> str:
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if n >= size:
+            return f"{n / size:.2f} {unit}"
+    return f"{n:.0f}"

@@ -1,0 +1,1 @@
+"""Tokenised shards, the order of rows, and the micro-world."""

@@ -1,0 +1,1 @@
+"""The seam to lm-eval: the only package that imports it."""

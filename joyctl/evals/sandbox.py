@@ -1,0 +1,209 @@
+"""Judges generated programs: each runs in a sandbox, its tests run in another, and only plain data passes between.
+
+    this process ──test──▶ judge (sandboxed, runs the test)            verdict comes from here only
+         │  ▲                │ call f(1, 2)      ▲ answer 3
+         │  └────────────────┘                   │
+         └──────call───────▶ candidate (sandboxed, runs the generated program)
+
+The generated program never shares a process with the test: it knows neither what is compared nor with what, and all
+it can do is answer calls with plain data, which the judge rebuilds from builtin types. So printing, exit codes,
+`exit(0)`, patched builtins, objects equal to everything or a walk over frames make no pass. Its sandbox (jail.py) has no
+network, no writable file, no environment, no other process, and limits on memory, processor time and files; this
+process stops it by the clock.
+
+What remains, on purpose or for want of a better way:
+- A test that itself calls a helper function of the program (HumanEval 32, 38 and 50 do) believes that function, as
+  HumanEval does: a completion that defines the helper anew can bend such a test.
+- Arguments and results must be plain data (numbers, strings, lists, tuples, sets, dicts, ranges, bytes, None). A test
+  that hands over a function, or looks at an object or iterator of the program's own, does not pass: its reason says so.
+- A kernel's own faults are as reachable as its allowed calls (seccomp.py) let them be. The filter for aarch64 has been
+  compared with the kernel's headers, not run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import local
+
+from joyctl.evals import seccomp
+from joyctl.evals.inside import candidate, judge
+from joyctl.evals.jail import INSTALL, Jail, JailEndedError, jailed, start_error
+
+TIMEOUT = 5.0
+"""Seconds by the clock that a program and its test have together."""
+_GRACE = 2.0
+"""Further seconds for a judge to close a test whose program was stopped."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a program passed its test, and why not."""
+
+    passed: bool
+    reason: str
+
+
+def probe() -> str | None:
+    """None when generated code can be judged on this machine, else why not and what to do.
+
+    Runs programs for real: one that must pass, and one that tries to fork once and must be refused.
+    """
+    if platform.system() != "Linux":
+        return f"the sandbox needs Linux; this is {platform.system()}"
+    if not seccomp.supported():
+        return f"no system-call filter for {platform.machine()}; score code on an x86_64 or aarch64 machine"
+    if shutil.which("bwrap") is None:
+        return f"bubblewrap is not installed; {INSTALL}"
+    if error := start_error():
+        return (
+            f"bubblewrap does not start a program here: {error}; if user namespaces are off, ask an administrator "
+            "for kernel.unprivileged_userns_clone=1 (or user.max_user_namespaces above 0), in a container for the right to use them"
+        )
+    verdict = run_program(_PROBE, "assert add(1, 2) == 3 and refused()", timeout=10)
+    return None if verdict.passed else f"the sandbox does not hold a program as it should: {verdict.reason}"
+
+
+_PROBE = """
+import os
+def add(a, b):
+    return a + b
+def refused():
+    try:
+        child = os.fork()
+    except OSError:
+        return True
+    if child == 0:
+        os._exit(0)
+    return False
+"""
+
+
+def run_program(program: str, test: str, *, timeout: float = TIMEOUT) -> Verdict:
+    """Judge one program by one test (Python source that raises unless it is satisfied), within `timeout` seconds."""
+    own = _Judge()
+    try:
+        return own.verdict(program, test, timeout)
+    finally:
+        own.close()
+
+
+def run_programs(
+    pairs: Sequence[tuple[str, str]],
+    *,
+    workers: int | None = None,
+    timeout: float = TIMEOUT,
+    on_verdict: Callable[[], None] | None = None,
+) -> list[Verdict]:
+    """Judge (program, test) pairs, `workers` at once (default: the cores this process may use), in the given order.
+
+    Each worker keeps one judge for all its tests: judges run benchmark code only. Programs never share anything.
+    """
+    workers = max(1, min(workers or len(os.sched_getaffinity(0)), len(pairs)))
+    own = local()
+    judges: list[_Judge] = []
+
+    def start() -> None:
+        own.judge = _Judge()
+        judges.append(own.judge)
+
+    def one(pair: tuple[str, str]) -> Verdict:
+        verdict: Verdict = own.judge.verdict(*pair, timeout)
+        if on_verdict is not None:
+            on_verdict()
+        return verdict
+
+    with ThreadPoolExecutor(workers, "judge", initializer=start) as pool:
+        try:
+            return list(pool.map(one, pairs))
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for each in judges:
+                each.close()
+
+
+def pass_at_k(
+    references: list[str],
+    predictions: list[list[str]],
+    k: int | list[int],
+    *,
+    run: Callable[[Sequence[tuple[str, str]]], Sequence[Verdict]] = run_programs,
+) -> dict[str, float]:
+    """The metric of HumanEval-like tasks: mean over problems of the unbiased estimate of passing within k samples.
+
+    `references[i]` is the test of problem i, `predictions[i]` its programs. A k above the number of a problem's samples is
+    left out. Formula: 1 - C(n-c, k) / C(n, k) with n samples of which c pass (arXiv 2107.03374, equation 1).
+    """
+    pairs = [(p, test) for test, programs in zip(references, predictions, strict=True) for p in programs]
+    verdicts = iter(run(pairs))
+    counts = [(len(programs), sum(next(verdicts).passed for _ in programs)) for programs in predictions]
+    ks = [k] if isinstance(k, int) else k
+    return {
+        f"pass@{j}": math.fsum(1 - math.comb(n - c, j) / math.comb(n, j) for n, c in counts) / len(counts)
+        for j in ks
+        if counts and all(n >= j for n, _ in counts)
+    }
+
+
+class _Judge:
+    """A judge's process, started when first needed and again after one was lost. Belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._jail: Jail | None = None
+
+    def close(self) -> None:
+        """End the process."""
+        if self._jail is not None:
+            self._jail.kill()
+            self._jail = None
+
+    def verdict(self, program: str, test: str, timeout: float) -> Verdict:
+        """Judge one program; whatever the program does, this ends soon after `timeout` seconds."""
+        jail = self._jail = self._jail or Jail(judge)
+        try:
+            soon = time.monotonic() + _GRACE
+            jail.send(b"T" + test.encode("utf-8", "surrogatepass"), soon)
+            message = jail.receive(soon)
+            if message[:1] == b"N":
+                with jailed(candidate, str(math.ceil(timeout))) as prisoner:
+                    message = _relay(jail, prisoner, program, message[1:], timeout)
+            passed, reason = json.loads(message[1:])
+            return Verdict(passed, reason)
+        except (TimeoutError, JailEndedError) as error:
+            # The judge itself is stuck in, or was ended by, what the program answered.
+            self.close()
+            return Verdict(False, _timed_out(timeout) if isinstance(error, TimeoutError) else f"judge: {error}")
+
+
+def _relay(judged_by: Jail, prisoner: Jail, program: str, names: bytes, timeout: float) -> bytes:
+    """Pass calls and answers on until the judge gives its verdict.
+
+    Raises TimeoutError or JailEndedError when the judge fails; the program's failing becomes a message to the judge.
+    """
+    deadline = time.monotonic() + timeout
+    parts = [program.encode("utf-8", "surrogatepass"), names]
+    while True:
+        try:
+            for part in parts:
+                prisoner.send(part, deadline)
+            answer = b"A" + prisoner.receive(deadline)
+        except TimeoutError:
+            answer = b"D" + _timed_out(timeout).encode()
+        except JailEndedError as error:
+            answer = b"D" + str(error).encode()
+        judged_by.send(answer, deadline + _GRACE)
+        message = judged_by.receive(deadline + _GRACE)
+        if message[:1] == b"V":
+            return message
+        parts = [message[1:]]
+
+
+def _timed_out(seconds: float) -> str:
+    return f"timed out after {seconds:.3g} s"

@@ -1,0 +1,1 @@
+"""Running stages: local processes here, Slurm through submitit elsewhere."""

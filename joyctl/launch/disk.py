@@ -1,0 +1,144 @@
+"""A plan on disk: what already lies there, writing what is new, setting aside what is replaced."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from joyctl.campaign.compare import Found
+from joyctl.campaign.plan import Interval, Plan
+from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
+from joyctl.errors import Refused
+from joyctl.store import layout
+from joyctl.store.campaign import read_campaign_json
+from joyctl.store.files import write_json, write_text
+
+Spec = TypeVar("Spec", SegmentSpec, RunSpec)
+
+
+def trunk_cuts(campaign: Path) -> dict[str, list[Interval]]:
+    """Stretches of trunk that lie on disk, by trunk folder (`trunk/s0`)."""
+    cuts: dict[str, list[Interval]] = {}
+    for path in sorted(campaign.glob(f"trunk/*/*/{layout.SEGMENT}")):
+        if match := re.fullmatch(r"(\d+)-(\d+)", path.parent.name):
+            trunk = path.parent.parent.relative_to(campaign).as_posix()
+            cuts.setdefault(trunk, []).append((int(match[1]), int(match[2])))
+    return cuts
+
+
+def find(campaign: Path, plan: Plan, *, sandbox: bool) -> dict[str, Found]:
+    """What lies in every folder that `plan` names; `sandbox` says whether generated code can run now.
+
+    A score that was left out for want of a sandbox counts as missing once there is one.
+    """
+    folders = [s.id for s in plan.segments] + [f"runs/{r.id}" for r in plan.runs]
+    return {folder: _found(campaign / folder, sandbox=sandbox) for folder in folders}
+
+
+def write_plan(campaign: Path, plan: Plan, command: str, versions: Mapping[str, str]) -> None:
+    """Write every spec of `plan` that is not there yet, then campaign.json with all that is expected."""
+    for segment in plan.segments:
+        _write_spec(campaign / segment.id / layout.SEGMENT, segment)
+    for run in plan.runs:
+        _write_spec(layout.run_folder(campaign, run.id) / layout.RUN, run)
+    old = read_campaign_json(campaign) or {}
+    recipe = plan.recipe.model_dump(mode="json")
+    write_json(
+        campaign / layout.CAMPAIGN,
+        {
+            "campaign": plan.campaign,
+            "hypothesis": plan.recipe.hypothesis,
+            "recipe": recipe,
+            "versions": dict(versions),
+            "segments": _union(old.get("segments", []), (s.id for s in plan.segments)),
+            "runs": _union(old.get("runs", []), (r.id for r in plan.runs)),
+            "commands": _union(old.get("commands", []), [command]),
+        },
+    )
+
+
+def set_aside(campaign: Path, folders: Iterable[str]) -> Path:
+    """Move folders of a campaign to replaced/<time>/ and forget that they were expected."""
+    aside = campaign / "replaced" / time.strftime("%Y%m%d-%H%M%S")
+    gone = []
+    for folder in folders:
+        if (campaign / folder).exists():
+            target = aside / folder
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (campaign / folder).rename(target)
+            gone.append(folder)
+    if (old := read_campaign_json(campaign)) is not None:
+        old["segments"] = [s for s in old.get("segments", []) if not _is_below(s, gone)]
+        old["runs"] = [r for r in old.get("runs", []) if not _is_below(f"runs/{r}", gone)]
+        write_json(campaign / layout.CAMPAIGN, old)
+    return aside
+
+
+def last_metrics(folder: Path) -> dict[str, Any] | None:
+    """The last whole line of a segment's metrics.jsonl; None when there is none."""
+    path = folder / layout.METRICS
+    if not path.exists():
+        return None
+    with path.open("rb") as f:
+        f.seek(max(0, f.seek(0, 2) - 16_384))
+        lines = f.read().split(b"\n")
+    for line in reversed(lines[:-1]):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict) and "step" in value:
+            return value
+    return None
+
+
+def _found(folder: Path, *, sandbox: bool) -> Found:
+    done: set[Stage] = {s for s in get_args(Stage) if layout.marker(folder, s).exists()}
+    if "eval" in done and sandbox and _left_out(folder):
+        done.discard("eval")
+    return Found(
+        segment=_read(folder / layout.SEGMENT, SegmentSpec),
+        run=_read(folder / layout.RUN, RunSpec),
+        done=frozenset(done),
+        step=None if (last := last_metrics(folder)) is None else int(last["step"]),
+    )
+
+
+def _left_out(folder: Path) -> bool:
+    """Whether a score of this run was not run."""
+    for path in folder.glob("eval/*/results.json"):
+        try:
+            if json.loads(path.read_text(encoding="utf-8")).get("status") != "ok":
+                return True
+        except ValueError:
+            return True
+    return False
+
+
+def _read(path: Path, kind: type[Spec]) -> Spec | None:
+    if not path.exists():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        hint = "Restore it, or remove the folder to have it done again."
+        raise Refused(f"{path} is damaged or from another version of joyctl", hint=hint) from error
+
+
+def _write_spec(path: Path, spec: SegmentSpec | RunSpec) -> None:
+    if not path.exists():
+        write_text(path, spec.model_dump_json(indent=1) + "\n")
+
+
+def _is_below(identifier: str, folders: Iterable[str]) -> bool:
+    return any(identifier == folder or identifier.startswith(folder + "/") for folder in folders)
+
+
+def _union(old: Iterable[str], new: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys([*old, *new]))

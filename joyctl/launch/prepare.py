@@ -1,0 +1,86 @@
+"""From a recipe and a grid to a plan compared with what is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from joyctl.campaign.compare import Work, compare
+from joyctl.campaign.grid import DataFacts, Grid, Point
+from joyctl.campaign.plan import Plan, plan
+from joyctl.data.build import build
+from joyctl.data.folder import DataFolder
+from joyctl.errors import Problem, RecipeError, Refused
+from joyctl.launch.disk import find, set_aside, trunk_cuts
+from joyctl.recipe.types import Recipe
+from joyctl.store.campaign import read_campaign_json
+from joyctl.store.fingerprint import changed_keys
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, and what of it is still to be done."""
+
+    folder: Path
+    """The campaign's folder."""
+    plan: Plan
+    work: Work
+    data: DataFolder
+
+
+def prepare(
+    recipe: Recipe,
+    points: Sequence[Point],
+    grid: Grid,
+    *,
+    results: Path,
+    data_root: Path,
+    notify: Callable[[str], None],
+    sandbox: bool,
+) -> Prepared:
+    """Plan a campaign on its data (built if need be) and compare it with its folder; writes no results.
+
+    Raises RecipeError for a source that has no data or a grid that the recipe cannot serve.
+    """
+    if len({point.recipe.data.model_dump_json() for point in points}) > 1:
+        raise RecipeError([Problem("override 'data...'", "data", "cannot be swept: one campaign, one data folder")])
+    data = build(recipe, data_root, progress=notify)
+    facts = DataFacts(
+        folder=str(data.path.resolve()),
+        tokens={name: source.tokens for name, source in data.sources.items()},
+        sha256={name: source.sha256 for name, source in data.sources.items()},
+        tokenizer_sha256=data.tokenizer_sha256,
+        tasks_sha256=data.tasks_sha256,
+    )
+    folder = results / recipe.campaign
+    planned = plan(recipe, points, grid, facts, trunk_cuts(folder))
+    return Prepared(folder, planned, compare(planned, find(folder, planned, sandbox=sandbox)), data)
+
+
+def refuse_drift(prepared: Prepared, command: str) -> None:
+    """Raise Refused, with the keys that changed, if anything on disk was made with other settings."""
+    if not prepared.work.refused:
+        return
+    name, decision = next(iter(prepared.work.refused.items()))
+    old = (read_campaign_json(prepared.folder) or {}).get("recipe")
+    changes = changed_keys(old, prepared.plan.recipe.model_dump(mode="json")) if old else []
+    # The recipe's own keys say it best; where they agree (the data itself changed) the spec's must do.
+    changes = [c for c in changes if not c[0].startswith(("hypothesis", "phase.", "seeds.", "name"))]
+    changes = changes or list(decision.changes)
+    width = max(len(key) for key, _, _ in changes)
+    lines = [f"  {key:<{width}}   {before} → {now}" for key, before, now in changes]
+    others = len(prepared.work.refused) - 1
+    more = f" (and {others} more)" if others else ""
+    raise Refused(
+        f"refused: {prepared.folder / name} {decision.reason}{more}\n" + "\n".join(lines),
+        hint=f"Keep both:  {command} campaign={prepared.plan.campaign}-2      Replace:  {command} --rerun",
+    )
+
+
+def replace_drifted(prepared: Prepared) -> Path:
+    """Set aside everything that was made with other settings, whole trunks together; gives the new place."""
+    refused = prepared.work.refused
+    trunks = {"/".join(name.split("/")[:2]) for name in refused if name.startswith("trunk/")}
+    runs = {name for name in refused if not name.startswith("trunk/")}
+    return set_aside(prepared.folder, sorted(trunks | runs))

@@ -1,0 +1,1 @@
+"""Recipes and clusters: types, loading by Hydra, errors with their place, JSON Schema."""

@@ -1,0 +1,137 @@
+"""Load recipes and clusters: a built-in name or a YAML file, with overrides, to frozen types."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from joyctl.errors import Problem, RecipeError
+from joyctl.recipe.compose import Composer
+from joyctl.recipe.locate import Kind, builtin_folder, locate, shown
+from joyctl.recipe.origin import Origins
+from joyctl.recipe.overrides import MAX_POINTS, Override, alternatives, parse_overrides
+from joyctl.recipe.types import Cluster, Recipe
+from joyctl.recipe.validate import Validator, place
+
+T = TypeVar("T", bound=BaseModel)
+Container = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One recipe of a grid."""
+
+    recipe: Recipe
+    changed: dict[str, str]
+    """Swept keys with this point's values as text; empty without a sweep."""
+
+
+def load_recipe(name_or_path: str = "tiny", overrides: Sequence[str] = ()) -> Recipe:
+    """Load one recipe; `overrides` are in Hydra's grammar.
+
+    Raises RecipeError with every problem at once, each at its place. A sweep is a problem here.
+    """
+    return _Loading(Recipe, "recipe", name_or_path, overrides).one()
+
+
+def load_recipe_grid(name_or_path: str, overrides: Sequence[str]) -> list[GridPoint]:
+    """Load a recipe at every point of the sweeps among `overrides`: `optimizer.lr=1e-3,3e-3`, `range(1,4)`.
+
+    The last sweep varies fastest. Raises RecipeError with every problem of every point.
+    """
+    points = _Loading(Recipe, "recipe", name_or_path, overrides).grid()
+    return [GridPoint(recipe, changed) for recipe, changed in points]
+
+
+def load_cluster(name_or_path: str = "local", overrides: Sequence[str] = ()) -> Cluster:
+    """Load one cluster; raises RecipeError with every problem at once."""
+    return _Loading(Cluster, "cluster", name_or_path, overrides).one()
+
+
+class _Loading(Generic[T]):
+    """One file with its overrides, on the way to values of type `T`."""
+
+    def __init__(self, type_: type[T], kind: Kind, given: str, overrides: Sequence[str]) -> None:
+        self.path = locate(given, kind)
+        self.composer = Composer(self.path, shown(self.path, given), builtin_folder(kind))
+        self.validator = Validator(type_, self.path.stem)
+        self.overrides = parse_overrides(overrides, self.composer.roots)
+        self.fixed = [o for o in self.overrides if not o.is_sweep]
+        self.swept = [o for o in self.overrides if o.is_sweep]
+        self.alternatives = {o.key: alternatives(o) for o in self.swept}
+
+    def one(self) -> T:
+        """The value, if no override is a sweep."""
+        if self.swept:
+            raise RecipeError([Problem(o.where, "", "a sweep, where one value is needed") for o in self.swept])
+        return self.grid()[0][0]
+
+    def grid(self) -> list[tuple[T, dict[str, str]]]:
+        """Every point of the sweeps, each with the swept keys and their texts."""
+        points = math.prod(map(len, self.alternatives.values()))
+        if points > MAX_POINTS:
+            message = f"{points:,} points or more; at most {MAX_POINTS:,} make a campaign"
+            raise RecipeError([Problem("overrides:", "", message)])
+        found: list[tuple[T, dict[str, str]]] = []
+        problems: dict[Problem, None] = {}  # a set that keeps its order
+        # Another file of a config group is another composition; a value is only put in its place.
+        groups = [o.key for o in self.swept if o.is_group]
+        for files in product(*(self.alternatives[key] for key in groups)):
+            texts = {key: text for key, (_, text) in zip(groups, files, strict=True)}
+            chosen = parse_overrides([f"{key}={text}" for key, text in texts.items()], self.composer.roots)
+            self._grid_of_values([*self.fixed, *chosen], texts, found, problems)
+        if problems:
+            raise RecipeError(sorted(problems, key=place))
+        return found
+
+    def _grid_of_values(
+        self,
+        fixed: Sequence[Override],
+        files: Mapping[str, str],
+        found: list[tuple[T, dict[str, str]]],
+        problems: dict[Problem, None],
+    ) -> None:
+        """Compose once, then add every point of the swept values, or its problems."""
+        swept = [o for o in self.swept if not o.is_group]
+        container, kept, refused = self.composer.compose(fixed)
+        problems.update(dict.fromkeys(refused))
+        origins = Origins(lambda: self.composer.layers(kept), [*kept, *swept])
+        for values in product(*(self.alternatives[o.key] for o in swept)):
+            point = copy.deepcopy(container)
+            texts = dict(files)
+            try:
+                for override, (value, text) in zip(swept, values, strict=True):
+                    _put(point, override, value)
+                    texts[override.key] = text
+                # In the order in which they were given, whether they choose files or values.
+                changed = {o.key: texts[o.key] for o in self.swept}
+                found.append((self.validator.value(point, origins), changed))
+            except RecipeError as error:
+                problems.update(dict.fromkeys(error.problems))
+
+
+def _put(container: Container, override: Override, value: Any) -> None:
+    """Set one swept value, making sections on the way as Hydra does."""
+    node: Any = container
+    *above, last = override.path
+    for part in above:
+        if _is_index(node, part):
+            node = node[int(part)]
+        else:
+            node = node.setdefault(part, {}) if isinstance(node, dict) else None
+    if _is_index(node, last):
+        node[int(last)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise RecipeError([Problem(override.where, "", f"'{'.'.join(above)}' has no keys")])
+
+
+def _is_index(node: Any, part: str) -> bool:
+    return isinstance(node, list) and part.isdigit() and int(part) < len(node)

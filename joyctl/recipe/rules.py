@@ -1,0 +1,134 @@
+"""What must hold between the keys of a recipe: pure checks, each finding with the keys it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from joyctl.recipe.types import Data, Mixes, Model, Phase, Training
+
+Loc = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A contradiction in a recipe."""
+
+    loc: Loc
+    """The key to point at, as a path."""
+    message: str
+    related: tuple[Loc, ...] = ()
+    """Other keys it may come from; the one set last (command line, then the user's own file) is pointed at."""
+    at_key: bool = False
+    """Point at the key, not at its value: the key itself is wrong."""
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of `known`, else nothing."""
+    close = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def check_data(data: Data) -> Iterator[Finding]:
+    """Exactly one of `world` and `folder`."""
+    if data.world is None and data.folder is None:
+        message = "no data; give either 'world' (generate the micro-world) or 'folder' (tokenised data)"
+        yield Finding((), message)
+    elif data.world is not None and data.folder is not None:
+        message = "'world' and 'folder' are both given; keep one and set the other to null"
+        yield Finding(("folder",), message, (("world",), ()))
+
+
+def check_mixes(mixes: Mixes) -> Iterator[Finding]:
+    """Every mix gives some source a weight."""
+    for name, weights in (("base", mixes.base), ("upsampled", mixes.upsampled)):
+        if not sum(weights.values()):
+            message = "weights sum to nothing; give at least one source a weight above 0"
+            yield Finding((name,), message, tuple((name, source) for source in weights))
+
+
+def check_model(model: Model) -> Iterator[Finding]:
+    """Heads divide what they share."""
+    dim, heads = model.dim, model.n_heads
+    if dim % heads:
+        message = f"{heads} does not divide model.dim, which is {dim}"
+        yield Finding(("n_heads",), message, (("dim",),))
+    elif (dim // heads) % 2:
+        message = f"heads are {dim} / {heads} = {dim // heads} wide; rotary positions need an even width"
+        yield Finding(("n_heads",), message, (("dim",),))
+    if heads % model.n_kv_heads:
+        message = f"{model.n_kv_heads} does not divide model.n_heads, which is {heads}"
+        yield Finding(("n_kv_heads",), message, (("n_heads",),))
+
+
+def check_training(training: Training) -> Iterator[Finding]:
+    """There is at least one step."""
+    if training.steps < 1:
+        message = (
+            f"{training.tokens:,} tokens are less than one step, which takes"
+            f" seq_len x batch_size = {training.tokens_per_step:,}"
+        )
+        yield Finding(("tokens",), message, (("seq_len",), ("batch_size",)))
+
+
+def check_recipe(
+    *,
+    sources: Collection[str] | None,
+    mixes: Mapping[str, Collection[str]],
+    data: Data | None,
+    model: Model | None,
+    training: Training | None,
+    phase: Phase | None,
+    policy: str | None,
+    world_sources: Sequence[str],
+) -> Iterator[Finding]:
+    """What holds between sections; a section that is not valid in itself is None and is passed over."""
+    if sources is not None:
+        for mix, names in mixes.items():
+            for name in names:
+                if name not in sources:
+                    yield Finding(("mixes", mix, name), _unknown_source(name, sources), at_key=True)
+        if policy is not None and policy.startswith("replace:"):
+            name = policy.removeprefix("replace:")
+            if name not in sources:
+                yield Finding(("phase", "policy"), _unknown_source(name, sources))
+        if data is not None and data.world is not None:
+            for name in sources:
+                if name not in world_sources:
+                    message = f"no data; the micro-world has {', '.join(world_sources)}"
+                    yield Finding(("sources", name), message + did_you_mean(name, world_sources), at_key=True)
+    if model is not None and training is not None and model.max_seq_len < training.seq_len:
+        message = f"{model.max_seq_len} is less than training.seq_len, which is {training.seq_len}"
+        yield Finding(("model", "max_seq_len"), message, (("training", "seq_len"),))
+    if phase is not None:
+        for key, shares in (("durations", phase.durations), ("drop_at", phase.drop_at)):
+            yield from _check_shares(("phase", key), shares, training)
+
+
+def _unknown_source(name: str, sources: Collection[str]) -> str:
+    hint = did_you_mean(name, sources) or f"; the sources are {', '.join(sorted(map(str, sources)))}"
+    return f"unknown source '{name}'{hint}"
+
+
+def _check_shares(loc: Loc, shares: Sequence[float], training: Training | None) -> Iterator[Finding]:
+    """Every share of all steps is some steps, not all, and no other share's."""
+    length = tuple(("training", key) for key in ("tokens", "seq_len", "batch_size"))
+    first_with: dict[int, float] = {}
+    for i, share in enumerate(shares):
+        first = shares.index(share)
+        if first < i:
+            yield Finding((*loc, i), f"{share} stands twice; it is phase.{loc[-1]}[{first}] already")
+        elif training is not None:
+            total, steps = training.steps, round(share * training.steps)
+            if steps == 0:
+                message = f"{share} of {total:,} steps rounds to no step at all"
+            elif steps == total:
+                message = f"{share} of {total:,} steps rounds to all of them; the trunk would have none"
+            elif first_with.setdefault(steps, share) != share:
+                message = f"{share} of {total:,} steps rounds to {steps:,}, as {first_with[steps]} does"
+            else:
+                continue
+            yield Finding((*loc, i), message, length)

@@ -1,0 +1,98 @@
+"""JSON Schemas of recipe and cluster files, for editors and for our own messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from joyctl.recipe.types import Cluster, Recipe
+
+Schema = dict[str, Any]
+
+_DEFAULTS = {
+    "description": "Files to start from, as in Hydra; `_self_` stands for this file, and a later one wins.",
+    "type": "array",
+    "items": {"type": ["string", "object"]},
+}
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a recipe file."""
+    return _for_files(Recipe)
+
+
+def cluster_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a cluster file."""
+    return _for_files(Cluster)
+
+
+def _for_files(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of a file rather than of the composed whole.
+
+    A file may begin from another one (`defaults`), so no key is required of the file alone: an editor that
+    says so would be wrong. `joyctl plan` reports what is missing from the whole.
+    """
+    schema = type_schema(model)
+    bare = _without(schema, frozenset({"required", "title"}))
+    bare["properties"]["defaults"] = _DEFAULTS
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": model.__name__, **bare}
+
+
+def type_schema(model: type[BaseModel]) -> Schema:
+    """The schema of the composed whole, as pydantic writes it."""
+    return model.model_json_schema()
+
+
+def _without(node: Any, keywords: frozenset[str], names_are_keys: bool = False) -> Any:
+    """A copy without some keywords; the names below `properties` and `$defs` are no keywords."""
+    if isinstance(node, list):
+        return [_without(item, keywords) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _without(value, keywords, not names_are_keys and key in {"properties", "$defs"})
+        for key, value in node.items()
+        if names_are_keys or key not in keywords
+    }
+
+
+def at(schema: Schema, loc: tuple[str | int, ...]) -> Schema:
+    """The part of a schema that describes the value at `loc`; {} where the schema knows nothing of it."""
+    node = _resolve(schema, schema)
+    for part in loc:
+        node = _resolve(schema, _child(node, part))
+    return node
+
+
+def _child(node: Schema, part: str | int) -> Schema:
+    found: Any = None
+    if isinstance(part, int):
+        positions = node.get("prefixItems", [])
+        found = positions[part] if part < len(positions) else node.get("items")
+    elif part in node.get("properties", {}):
+        found = node["properties"][part]
+    elif "patternProperties" in node:
+        found = next(iter(node["patternProperties"].values()))
+    return found if isinstance(found, dict) else {}
+
+
+def _resolve(schema: Schema, node: Schema) -> Schema:
+    """Follow a reference, keeping the description beside it, and take the choice that is not null."""
+    if "anyOf" in node:
+        choice = next(c for c in node["anyOf"] if c.get("type") != "null")
+        node = {**choice, **{key: node[key] for key in ("description",) if key in node}}
+    if "$ref" in node:
+        target = schema["$defs"][node["$ref"].rpartition("/")[2]]
+        node = {**target, **{key: node[key] for key in ("description",) if key in node}}
+    return node
+
+
+def keys(schema: Schema, above: str = "") -> list[str]:
+    """All fixed dotted keys that a schema knows, sections before what is in them."""
+    found = []
+    node = at(schema, tuple(above.split("."))) if above else at(schema, ())
+    for key in node.get("properties", {}):
+        name = f"{above}.{key}" if above else key
+        found += [name, *keys(schema, name)]
+    return found

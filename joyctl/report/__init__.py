@@ -1,0 +1,1 @@
+"""Pure reading of results: scores, paired deltas, tables."""

@@ -1,0 +1,176 @@
+"""Every run and every variant against its matched control: corrected over the table, with a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from joyctl.report.estimate import Estimate, holm, over_seeds, ratio
+from joyctl.report.pairing import Pair, check_pairable, pairs, seed_rows
+from joyctl.report.results import CampaignResults, Key, Score
+
+Verdict = Literal["higher", "lower", "no detectable difference"]
+Family = Literal["headline", "other"]
+ALPHA = 0.05
+"""Family-wise error: a verdict other than `no detectable difference` has p_adjusted below it."""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A score minus its matched control's, in the score's own unit (a fraction, or bits per byte)."""
+
+    run: str
+    """A run's id; for an average over seeds, the variant."""
+    control: str
+    task: str
+    metric: str
+    filter: str
+    n: int
+    clusters: int
+    few_clusters: bool
+    """The clusters are too few to generalise over: the verdict is about these clusters only."""
+    delta: float
+    stderr: float
+    low: float
+    high: float
+    """Ends of the 95 % interval, not widened for the number of comparisons."""
+    p: float
+    p_adjusted: float
+    """Holm's, over all deltas of its family."""
+    family: Family
+    """`headline`: the scores of the comparison table. `other`: all the rest, corrected apart from them."""
+    verdict: Verdict
+    """Whether the value is higher or lower than the control's; `better` says what that is worth."""
+    higher_is_better: bool
+    seeds: int
+    """Runs averaged."""
+    trunks: int
+    """Base runs among them; with one, the interval holds no noise between base runs."""
+
+    @property
+    def key(self) -> Key:
+        """Which score it is a difference of."""
+        return self.task, self.metric, self.filter
+
+    @property
+    def uncorrected(self) -> bool:
+        """Whether the interval alone excludes 0 though the verdict, corrected for the family, does not."""
+        return self.verdict == "no detectable difference" and not self.low <= 0 <= self.high
+
+    @property
+    def mark(self) -> str:
+        """Sign of a table: better, worse (hollow where only the interval says so), or nothing detectable."""
+        if self.verdict == "no detectable difference" and not self.uncorrected:
+            return "·"
+        improved = (self.delta > 0) == self.higher_is_better
+        return ("△" if improved else "▽") if self.uncorrected else ("▲" if improved else "▼")
+
+    @property
+    def better(self) -> bool | None:
+        """True where the difference is an improvement, False where a loss, None where none is detectable."""
+        if self.verdict == "no detectable difference":
+            return None
+        return (self.verdict == "higher") == self.higher_is_better
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A difference estimated, before the correction over the table."""
+
+    run: str
+    control: str
+    score: Score
+    seeds: int
+    trunks: int
+    estimate: Estimate
+
+
+def run_deltas(results: CampaignResults, headline: Collection[Key]) -> tuple[Delta, ...]:
+    """One delta for every scored run with a scored control, and every score.
+
+    Holm corrects the `headline` scores as one family and all others as another: what the question asks
+    about does not pay for its near-duplicates (a lenient filter, the loss on what is upsampled). Raises
+    Refused where the items or protocols of a run and its control disagree.
+    """
+    return _judge(
+        [
+            _Comparison(p.run.id, p.control.id, p.score, 1, 1, ratio(p.differences, p.denominator, p.clusters))
+            for p in pairs(results)
+        ],
+        headline,
+    )
+
+
+def variant_deltas(results: CampaignResults, headline: Collection[Key]) -> tuple[Delta, ...]:
+    """One delta for every variant and score, averaged over its seeds; Holm as in `run_deltas`.
+
+    Pairs are taken within a trunk and seed. With several trunks, the phase seeds of one trunk are averaged
+    first and the trunks are what varies; with one trunk, its phase seeds are. With one run it is that
+    run's delta. Raises Refused as `run_deltas` does, and where seeds were not asked the same.
+    """
+    groups: dict[tuple[str, str, str, str], list[Pair]] = {}
+    for pair in pairs(results):
+        groups.setdefault((pair.run.variant, *pair.score.key), []).append(pair)
+    return _judge([_average(group) for group in groups.values()], headline)
+
+
+def variant_estimate(scores: Sequence[Score], results: CampaignResults) -> Estimate:
+    """One score of one variant, averaged over its seeds as in `variant_deltas`; `scores` is not empty."""
+    specs = {spec.id: spec for spec in results.runs}
+    first = scores[0]
+    for score in scores[1:]:
+        check_pairable(score, first)
+    rows = seed_rows([(specs[s.run], s.items.numerator(s.metric)) for s in scores])
+    return over_seeds(rows, first.items.denominator(first.metric), first.items.clusters)
+
+
+def _average(group: list[Pair]) -> _Comparison:
+    first = group[0]
+    for other in group[1:]:
+        check_pairable(other.score, first.score)
+    rows = seed_rows([(pair.run, pair.differences) for pair in group])
+    estimate = over_seeds(rows, first.denominator, first.clusters)
+    trunks = len({pair.run.trunk_seed for pair in group})
+    return _Comparison(first.run.variant, first.control.variant, first.score, len(group), trunks, estimate)
+
+
+def _judge(comparisons: Sequence[_Comparison], headline: Collection[Key]) -> tuple[Delta, ...]:
+    p_values = [c.estimate.p_value() for c in comparisons]
+    families: list[Family] = ["headline" if c.score.key in headline else "other" for c in comparisons]
+    adjusted = [1.0] * len(comparisons)
+    for family in get_args(Family):
+        members = [i for i, name in enumerate(families) if name == family]
+        for i, value in zip(members, holm([p_values[i] for i in members]), strict=True):
+            adjusted[i] = value
+    together = zip(comparisons, p_values, adjusted, families, strict=True)
+    return tuple(_judged(*one) for one in together)
+
+
+def _judged(comparison: _Comparison, p: float, p_adjusted: float, family: Family) -> Delta:
+    estimate, score = comparison.estimate, comparison.score
+    low, high = estimate.interval()
+    verdict: Verdict = "no detectable difference"
+    if p_adjusted < ALPHA:
+        verdict = "higher" if estimate.value > 0 else "lower"
+    return Delta(
+        run=comparison.run,
+        control=comparison.control,
+        task=score.task,
+        metric=score.metric,
+        filter=score.filter,
+        n=score.n,
+        clusters=estimate.clusters,
+        few_clusters=estimate.few_clusters,
+        delta=estimate.value,
+        stderr=estimate.stderr,
+        low=low,
+        high=high,
+        p=p,
+        p_adjusted=p_adjusted,
+        family=family,
+        verdict=verdict,
+        higher_is_better=score.higher_is_better,
+        seeds=comparison.seeds,
+        trunks=comparison.trunks,
+    )

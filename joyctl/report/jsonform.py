@@ -1,0 +1,73 @@
+"""The report as JSON: the keys that scripts rely on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from joyctl.campaign.spec import RunSpec
+from joyctl.report.deltas import ALPHA, Delta
+from joyctl.report.report import Report
+from joyctl.report.results import Score
+
+
+def render_json(report: Report) -> dict[str, Any]:
+    """The object of report.json; values are fractions (or bits per byte), not per cent.
+
+    `scores[].stderr` and `deltas[]` are clustered (joyctl.report.estimate). `tokens` of a run are those
+    trained for it: its phase's, or the whole base run's for a control. `averages` holds one delta for every
+    variant over its seeds, corrected apart from `deltas`; with one seed it repeats them under the variant's
+    name.
+    """
+    results = report.results
+    training = results.recipe.get("training") or {}
+    step = int(training.get("seq_len", 0)) * int(training.get("batch_size", 0))
+    return {
+        "campaign": results.campaign,
+        "hypothesis": results.hypothesis,
+        "conclusion": report.conclusion,
+        "runs": [_run(run, step) for run in results.runs],
+        "scores": [_score(score) for score in results.scores],
+        "deltas": [_delta(delta) for delta in report.deltas],
+        "averages": [_delta(delta) for delta in report.averages],
+        "missing": [asdict(missing) for missing in results.missing],
+        "protocols": {digest: dict(parts) for digest, parts in results.protocols.items()},
+        "alpha": ALPHA,
+    }
+
+
+def _run(run: RunSpec, tokens_a_step: int) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "variant": run.variant,
+        "seed": run.seed,
+        "trunk_seed": run.trunk_seed,
+        "control": run.control,
+        "mix": run.mix,
+        "tokens": (run.end_step - (run.branch_step or 0)) * tokens_a_step,
+        "duration": run.duration,
+        "branch_step": run.branch_step,
+        "end_step": run.end_step,
+        "dropped": list(run.dropped),
+        "policy": run.policy,
+        "changed": run.changed,
+        "fingerprint": run.fingerprint,
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {
+        "run": score.run,
+        "task": score.task,
+        "metric": score.metric,
+        "filter": score.filter,
+        "value": score.value,
+        "stderr": score.items.estimate(score.metric).stderr,
+        "n": score.n,
+        "protocol": score.protocol,
+        "higher_is_better": score.higher_is_better,
+    }
+
+
+def _delta(delta: Delta) -> dict[str, Any]:
+    return {**asdict(delta), "better": delta.better}

@@ -1,0 +1,119 @@
+"""The report as Markdown: the comparison, every delta, every score, mixes, what is missing, protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from joyctl.report import notes
+from joyctl.report.deltas import Delta
+from joyctl.report.report import Report
+from joyctl.report.sheet import Cell, Column, Row, every_column
+
+
+def render_markdown(report: Report) -> str:
+    """The whole report; differences in percentage points unless their column says otherwise."""
+    results = report.results
+    parts = [f"# {results.campaign}", f"**{report.conclusion}**"]
+    if results.hypothesis:
+        parts.append(f"Question: {results.hypothesis}")
+    parts += [_comparison(report), _remarks(report)]
+    if results.missing:
+        parts += ["## Missing", _table(("what", "why"), notes.missing(report), left=2)]
+    parts += ["## Mixes", _mixes(report)]
+    if report.averages:
+        parts += ["## Every difference", _deltas(report, report.averages)]
+    if any(delta.seeds > 1 for delta in report.averages):
+        parts += ["## Every difference, seed by seed", _deltas(report, report.deltas)]
+    if results.scores:
+        parts += ["## Every score", _scores(report)]
+    if results.protocols:
+        parts += ["## Protocols", _protocols(report)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _comparison(report: Report) -> str:
+    head = ["run", *(f"{c.label}, {c.unit if not c.percent else '%'} (n {c.n:,})" for c in report.columns)]
+    marked = notes.footnotes(report.rows)
+    body = []
+    for row in report.rows:
+        number = f" <sup>{marked[row.variant][0]}</sup>" if row.variant in marked else ""
+        body.append((f"{row.variant}{number}", *(_cell(row, c, row.cells[c.key]) for c in report.columns)))
+    return _table(head, body)
+
+
+def _cell(row: Row, column: Column, cell: Cell) -> str:
+    if cell.delta is not None:
+        return f"{_difference(column, cell.delta)} {cell.delta.mark}"
+    if cell.absolute is None:
+        return "–"
+    text = f"{column.amount(cell.absolute.value, '-')} ± {column.amount(cell.absolute.stderr, '-')}"
+    return text if row.is_control else f"{text} (alone)"
+
+
+def _difference(column: Column, delta: Delta) -> str:
+    return f"{column.amount(delta.delta)} [{column.amount(delta.low)}, {column.amount(delta.high)}]"
+
+
+def _remarks(report: Report) -> str:
+    lines = [f"{note}." for note in notes.holm_notes(report)] + [f"{notes.interval_note()}."]
+    lines += [f"<sup>{n}</sup> {text}." for n, text in sorted(set(notes.footnotes(report.rows).values()))]
+    lines += [f"{note}." for note in (*notes.cluster_notes(report), *notes.alone_note(report))]
+    seeds = notes.seed_note(report)
+    return "\n".join(f"- {line}" for line in [*lines, *([f"{seeds}."] if seeds else [])])
+
+
+def _mixes(report: Report) -> str:
+    sources, lines = notes.mixes(report)
+    body = [(names, *(f"{share * 100:.1f}" for share in shares)) for names, shares in lines]
+    return _table(("% of tokens", *sources), body)
+
+
+def _deltas(report: Report, deltas: Sequence[Delta]) -> str:
+    head = ("run", "control", "task", "metric", "filter", "n", "difference [95 %]", "unit", "p", "p Holm", "family")
+    return _table((*head, "verdict"), [_delta_line(report, delta) for delta in deltas], left=5)
+
+
+def _delta_line(report: Report, delta: Delta) -> tuple[str, ...]:
+    column = every_column(report.results)[delta.key]
+    return (
+        delta.run,
+        delta.control,
+        delta.task,
+        delta.metric,
+        delta.filter,
+        f"{delta.n:,}",
+        _difference(column, delta),
+        column.unit,
+        f"{delta.p:.2g}",
+        f"{delta.p_adjusted:.2g}",
+        delta.family,
+        delta.verdict,
+    )
+
+
+def _scores(report: Report) -> str:
+    shown = every_column(report.results)
+    body = []
+    for score in report.results.scores:
+        column = shown[score.key]
+        stderr = score.items.estimate(score.metric).stderr
+        value = f"{column.amount(score.value, '-')} ± {column.amount(stderr, '-')}"
+        unit = "%" if column.percent else column.unit
+        body.append((score.run, score.task, score.metric, score.filter, f"{score.n:,}", value, unit))
+    return _table(("run", "task", "metric", "filter", "n", "value ± se", "unit"), body, left=4)
+
+
+def _protocols(report: Report) -> str:
+    tasks = {score.task: score.protocol for score in report.results.scores}
+    body = []
+    for task, digest in tasks.items():
+        parts = report.results.protocols.get(digest, {})
+        body.append((task, f"`{digest[:12]}`", "; ".join(f"{key} {value}" for key, value in parts.items())))
+    return _table(("task", "protocol", "parts"), body, left=3)
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table whose first `left` columns are aligned left and the others right."""
+    rule = ["---" if i < left else "---:" for i in range(len(head))]
+    lines = [head, rule, *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,137 @@
+"""What must be said under a table: comparisons, seeds, few clusters, policies, mixes, missing scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from joyctl.report.deltas import ALPHA
+from joyctl.report.report import Report
+from joyctl.report.sheet import Row
+
+
+def holm_notes(report: Report) -> list[str]:
+    """What the signs mean, and for how many comparisons the verdicts are corrected."""
+    headline = [delta for delta in report.averages if delta.family == "headline"]
+    if not headline:
+        return []
+    count = f"{len(headline)} comparison{'s' if len(headline) > 1 else ''}"
+    level = f"{ALPHA * 100:.0f} %"
+    found = [
+        f"▲▼ better or worse than its control, Holm over {count} at {level}   · no detectable difference"
+    ]
+    if any(delta.uncorrected for delta in headline):
+        found.append("△▽ not detectable either: its own 95 % interval excludes 0, but not after Holm")
+    return found
+
+
+def interval_note() -> str:
+    """What stands in brackets, and after the plus-minus sign."""
+    return "[ ] 95 % interval of the difference, paired by item, clustered; ± one standard error"
+
+
+def cluster_notes(report: Report) -> list[str]:
+    """Benchmarks whose clusters are too few to generalise over."""
+    few = {
+        column.label: delta.clusters
+        for column in report.columns
+        for delta in report.averages
+        if delta.key == column.key and delta.few_clusters
+    }
+    return [
+        f"{label}: {count} cluster{'s' if count > 1 else ''} of items (subjects) only: "
+        f"verdicts hold for {'these' if count > 1 else 'it'}, not for others"
+        for label, count in few.items()
+    ]
+
+
+def alone_note(report: Report) -> list[str]:
+    """What `alone` means, where a variant is scored and its control is not."""
+    alone = any(
+        cell.absolute is not None and cell.delta is None and not row.is_control
+        for row in report.rows
+        for cell in row.cells.values()
+    )
+    return ["alone: the score itself, since its control is not scored yet"] if alone else []
+
+
+def seed_note(report: Report) -> str | None:
+    """Whether run-to-run noise is in the intervals; None without any comparison."""
+    if not report.averages:
+        return None
+    seeds = {delta.seeds for delta in report.averages}
+    trunks = {delta.trunks for delta in report.averages}
+    if seeds == {1}:
+        return "1 seed: no run-to-run noise in the intervals (--seeds 3)"
+    counted = str(max(seeds)) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    if trunks == {1}:
+        return f"average of {counted} seeds within one base run: noise between base runs is not in the intervals"
+    note = f"average of {counted} seeds, run-to-run noise in the intervals"
+    return note if min(seeds) > 1 else f"{note} where there are two or more"
+
+
+def footnotes(rows: Sequence[Row]) -> dict[str, tuple[int, str]]:
+    """For rows not compared with the plain control: a number and what they are compared with, by variant.
+
+    Rows with the same remark share a number.
+    """
+    numbers: dict[str, int] = {}
+    found = {}
+    main = next((row.variant for row in rows if row.is_control), None)
+    for row in rows:
+        if row.control is None or not row.runs or (row.control == main and not row.runs[0].dropped):
+            continue
+        remark = f"against {row.control}"
+        policy = row.runs[0].policy
+        if policy is not None:
+            remark += f", {policy_words(policy)}"
+        found[row.variant] = (numbers.setdefault(remark, len(numbers) + 1), remark)
+    return found
+
+
+def policy_words(policy: str) -> str:
+    """A drop policy in words."""
+    kind, _, source = policy.partition(":")
+    if kind == "replace":
+        return f"its share given to {source}"
+    if kind == "shrink":
+        return "its share left out: fewer tokens"
+    return "its share spread over the others in proportion"
+
+
+def mixes(report: Report) -> tuple[tuple[str, ...], list[tuple[str, tuple[float, ...]]]]:
+    """(sources, rows): variants of the same mix together with its shares, in the order of the table."""
+    sources = tuple(dict.fromkeys(name for run in report.results.runs for name in run.mix))
+    groups: dict[tuple[float, ...], list[str]] = {}
+    for row in report.rows:
+        if row.runs:
+            shares = tuple(row.runs[0].mix.get(name, 0.0) for name in sources)
+            groups.setdefault(shares, []).append(row.variant)
+    return sources, [(_together(variants), shares) for shares, variants in groups.items()]
+
+
+def missing(report: Report) -> list[tuple[str, str]]:
+    """(what, why) for every score that is not there, those with one reason together."""
+    by_reason: dict[tuple[str | None, str], list[str]] = {}
+    for lack in report.results.missing:
+        by_reason.setdefault((lack.task, lack.reason), []).append(lack.run)
+    merged: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for (task, reason), runs in by_reason.items():
+        merged.setdefault((tuple(runs), reason), []).extend([task] if task else [])
+    everyone = len(report.results.expected)
+    found = []
+    place = report.results.expected.index
+    for (named, reason), tasks in sorted(merged.items(), key=lambda entry: place(entry[0][0][0])):
+        who = "every run" if len(named) == everyone > 1 else ", ".join(named)
+        found.append((who if not tasks else f"{who}: {', '.join(tasks)}", reason))
+    return found
+
+
+def _together(variants: Iterable[str]) -> str:
+    """`upsample-5, upsample-10` as `upsample-5, 10`: what they share is said once."""
+    said: list[str] = []
+    shared = ""
+    for variant in variants:
+        head, dash, tail = variant.rpartition("-")
+        said.append(tail if dash and head == shared else variant)
+        shared = head if dash else ""
+    return ", ".join(said)

@@ -1,0 +1,232 @@
+"""A campaign's folder read into values: runs, scores with their items, and what is missing and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from joyctl.campaign.spec import RunSpec
+from joyctl.errors import Missing
+from joyctl.report.items import Items, TornItems, read_items
+from joyctl.report.status import expected_and_found, names, run_status
+from joyctl.store import layout
+from joyctl.store.campaign import read_campaign_json
+
+Key = tuple[str, str, str]
+"""(task, metric, filter): which score."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one task for one run, with the items behind it."""
+
+    run: str
+    task: str
+    metric: str
+    filter: str
+    value: float
+    """A fraction for metrics between 0 and 1; bits per byte as they are."""
+    stderr: float | None
+    """Standard error as the harness gives it."""
+    n: int
+    protocol: str
+    """Digest of how it was scored; scores of one task compare only within one protocol."""
+    higher_is_better: bool
+    items: Items
+
+    @property
+    def key(self) -> Key:
+        """Which score it is."""
+        return self.task, self.metric, self.filter
+
+
+@dataclass(frozen=True)
+class MissingScore:
+    """A task (or, where `task` is None, a whole run) without scores, and the reason."""
+
+    run: str
+    task: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class CampaignResults:
+    """What a campaign's folder holds at this moment."""
+
+    campaign: str
+    hypothesis: str
+    recipe: Mapping[str, Any]
+    """The resolved recipe."""
+    expected: tuple[str, ...]
+    """Ids of all runs the campaign should hold, and of any others that were found."""
+    runs: tuple[RunSpec, ...]
+    """Runs whose run.json could be read, in the order of `expected`."""
+    tasks: tuple[str, ...]
+    """Tasks that any run was scored on, in the order in which its harness ran them."""
+    scores: tuple[Score, ...]
+    missing: tuple[MissingScore, ...]
+    protocols: Mapping[str, Mapping[str, Any]]
+    """Parts of every protocol digest that occurs."""
+
+
+class _ScoreLine(BaseModel):
+    metric: str
+    filter: str
+    value: float
+    stderr: float | None = None
+    n: int
+    higher_is_better: bool
+
+
+class _TaskResult(BaseModel):
+    task: str
+    status: str
+    reason: str | None = None
+    protocol: str
+    protocol_parts: dict[str, Any] = {}
+    scores: list[_ScoreLine] = []
+
+
+def read_campaign(folder: Path) -> CampaignResults:
+    """Read whatever a campaign's folder holds; it may be half-finished.
+
+    A torn or impossible file makes its scores missing with the reason, never an error. Raises Missing
+    when `folder` is no campaign's folder, and Refused when campaign.json itself is torn.
+    """
+    campaign = read_campaign_json(folder)
+    if campaign is None:
+        raise Missing(f"{folder} is not a campaign's folder: it holds no {layout.CAMPAIGN}", hint="joyctl sweep")
+    segments = set(names(campaign, "segments"))
+    expected = expected_and_found(folder, names(campaign, "runs"))
+    runs: list[RunSpec] = []
+    missing: list[MissingScore] = []
+    results: dict[str, dict[str, _TaskResult | str]] = {}
+    waiting: dict[str, str] = {}
+    for name in expected:
+        spec = _run_spec(folder, name)
+        if isinstance(spec, str):
+            waiting[name] = spec
+            continue
+        runs.append(spec)
+        results[name] = _task_results(layout.run_folder(folder, name))
+        reason = _unscored_reason(folder, spec, trains=f"runs/{name}" in segments)
+        if reason is not None:
+            waiting[name] = reason
+    tasks = _tasks(campaign, results)
+    scores: list[Score] = []
+    protocols: dict[str, Mapping[str, Any]] = {}
+    for name in expected:
+        here = results.get(name, {})
+        if not here:
+            missing.append(MissingScore(name, None, waiting.get(name, "not scored yet")))
+            continue
+        for task in tasks:
+            result = here.get(task, waiting.get(name, "not among its scored tasks"))
+            if isinstance(result, str):
+                missing.append(MissingScore(name, task, result))
+            elif result.status != "ok":
+                missing.append(MissingScore(name, task, f"{result.status}: {result.reason or 'no reason given'}"))
+            else:
+                protocols.setdefault(result.protocol, result.protocol_parts)
+                got = _scores(layout.run_folder(folder, name) / "eval" / task, name, result)
+                scores += got[0]
+                missing += [MissingScore(name, task, reason) for reason in got[1]]
+    return CampaignResults(
+        campaign=str(campaign.get("campaign", folder.name)),
+        hypothesis=str(campaign.get("hypothesis", "")),
+        recipe=campaign.get("recipe") or {},
+        expected=tuple(expected),
+        runs=tuple(runs),
+        tasks=tasks,
+        scores=tuple(scores),
+        missing=tuple(missing),
+        protocols=protocols,
+    )
+
+
+def _run_spec(folder: Path, name: str) -> RunSpec | str:
+    """The run's spec, or why there is none."""
+    path = layout.run_folder(folder, name) / layout.RUN
+    try:
+        spec = RunSpec.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return "not started"
+    except ValidationError as error:
+        return f"{layout.RUN} is torn or invalid: {_first(error)}"
+    if spec.id != name:
+        return f"{layout.RUN} is of another run, {spec.id}"
+    return spec
+
+
+def _task_results(here: Path) -> dict[str, _TaskResult | str]:
+    """Every task's results.json, or why it cannot be used."""
+    found: dict[str, _TaskResult | str] = {}
+    for path in sorted((here / "eval").glob("*/results.json")):
+        try:
+            found[path.parent.name] = _TaskResult.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            found[path.parent.name] = f"results.json is torn or invalid: {_first(error)}"
+    return found
+
+
+def _tasks(campaign: Mapping[str, Any], results: Mapping[str, Mapping[str, _TaskResult | str]]) -> tuple[str, ...]:
+    """Tasks that campaign.json names, then those found: benchmarks by metric and name, then losses."""
+    ranks: dict[str, tuple[bool, str, str]] = {}
+    for here in results.values():
+        for task, result in here.items():
+            if isinstance(result, str) or not result.scores:
+                ranks.setdefault(task, (True, "", task))
+            else:
+                first = result.scores[0]
+                ranks[task] = (not first.higher_is_better, first.metric, task)
+    return tuple(dict.fromkeys([*names(campaign, "tasks"), *sorted(ranks, key=ranks.__getitem__)]))
+
+
+def _unscored_reason(folder: Path, run: RunSpec, *, trains: bool) -> str | None:
+    """What keeps a run from being scored; None when its stages are all done."""
+    if not trains and not layout.marker(folder / run.segment, "train").exists():
+        return f"not trained yet ({run.segment} is not complete)"
+    status = run_status(folder, run.id, trains=trains)
+    now = status.current
+    if now.state == "done":
+        return None
+    if now.state == "failed":
+        return f"{now.stage} failed: {now.cause}"
+    text = {"train": "not trained yet", "export": "not exported yet", "eval": "not scored yet"}[now.stage]
+    if now.stage == "train" and status.step is not None and status.of_steps is not None:
+        text += f" (step {status.step:,} of {status.of_steps:,})"
+    return f"{text}: {now.cause}" if now.cause else text
+
+
+def _scores(here: Path, run: str, result: _TaskResult) -> tuple[list[Score], list[str]]:
+    """Scores of one task whose items support them, and the reasons for those that have none."""
+    try:
+        items = read_items(here / "samples.jsonl")
+    except TornItems as error:
+        return [], [str(error)]
+    scores, reasons = [], []
+    for line in result.scores:
+        of_filter = items.get(line.filter)
+        label = f"{line.metric}, {line.filter}"
+        if of_filter is None or not of_filter.has(line.metric):
+            reasons.append(f"samples.jsonl holds no items of {label}")
+        elif len(of_filter) != line.n:
+            reasons.append(f"samples.jsonl holds {len(of_filter)} of {line.n} items of {label}")
+        elif len(of_filter) < 2:
+            reasons.append(f"{label} has a single item: no standard error")
+        elif not of_filter.agrees(line.metric, line.value):
+            reasons.append(f"{label} is {line.value:.6g} in results.json, but not by samples.jsonl")
+        else:
+            values = line.model_dump()
+            scores.append(Score(run=run, task=result.task, protocol=result.protocol, items=of_filter, **values))
+    return scores, reasons
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])

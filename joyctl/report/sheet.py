@@ -1,0 +1,164 @@
+"""The comparison table as values: which columns and rows it has, and what stands in every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from joyctl.campaign.spec import RunSpec
+from joyctl.report.deltas import Delta, variant_estimate
+from joyctl.report.estimate import Estimate
+from joyctl.report.items import BITS_PER_BYTE
+from joyctl.report.results import CampaignResults, Key, Score
+
+_HELDOUT = "heldout_"
+_LENIENT = "flexible-extract"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One score that the headline table shows."""
+
+    key: Key
+    label: str
+    unit: str
+    """`pp` where values are fractions shown in per cent; otherwise the unit values stand in."""
+    n: int
+    higher_is_better: bool
+
+    @property
+    def percent(self) -> bool:
+        """Whether values are shown times 100."""
+        return self.unit == "pp"
+
+    def amount(self, value: float, sign: str = "+") -> str:
+        """`value` as this column shows it, without its unit; sign "+" always, "-" only when negative."""
+        return f"{value * 100:{sign}.1f}" if self.percent else f"{value:{sign}.3f}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is known of one variant in one column; neither is given where a score is missing."""
+
+    delta: Delta | None = None
+    absolute: Estimate | None = None
+    """The score itself: for controls, and for variants whose control has no score yet."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant."""
+
+    variant: str
+    runs: tuple[RunSpec, ...]
+    """Its runs whose run.json could be read, one a seed."""
+    expected: int
+    """Number of its runs that the campaign should hold."""
+    scored: int
+    """Number of its runs with any score."""
+    control: str | None
+    """Variant it is compared with; None for a control, and where no run.json tells."""
+    cells: Mapping[Key, Cell]
+
+    @property
+    def is_control(self) -> bool:
+        """Whether others are compared with it and it with nothing."""
+        return bool(self.runs) and self.control is None
+
+
+def columns(results: CampaignResults) -> tuple[Column, ...]:
+    """Headline columns: the first strict score of every benchmark, then the loss of large crawls.
+
+    Held-out losses of other sources stand in the full tables only: they are what upsampling is to lower.
+    """
+    large = {_HELDOUT + name for name in large_sources(results.recipe)}
+    found: dict[str, Column] = {}
+    for (task, metric, filter_), column in every_column(results).items():
+        if filter_ != _LENIENT and (metric != BITS_PER_BYTE or task in large):
+            found.setdefault(task, column)
+    ordered = sorted(found.values(), key=lambda column: (not column.higher_is_better, _rank(results, column)))
+    labels = _short([column.key[0] for column in ordered if column.key[1] != BITS_PER_BYTE])
+    return tuple(replace(column, label=labels.get(column.key[0], column.label)) for column in ordered)
+
+
+def every_column(results: CampaignResults) -> dict[Key, Column]:
+    """Every score that any run has, with how to show its numbers."""
+    found: dict[Key, Column] = {}
+    alike: dict[Key, list[float]] = {}
+    first: dict[Key, Score] = {}
+    for score in results.scores:
+        alike.setdefault(score.key, []).append(score.value)
+        first.setdefault(score.key, score)
+    for key, score in first.items():
+        fractions = score.higher_is_better and all(0 <= value <= 1 for value in alike[key])
+        bits = score.metric == BITS_PER_BYTE
+        unit = "bits/byte" if bits else "pp" if fractions else score.metric
+        label = f"{score.task.removeprefix(_HELDOUT)} loss" if bits else score.task
+        found[key] = Column(key, label, unit, score.n, score.higher_is_better)
+    return found
+
+
+def rows(results: CampaignResults, averages: Sequence[Delta], shown: Sequence[Column]) -> tuple[Row, ...]:
+    """Every expected variant: controls, then durations, then what is left out at each duration."""
+    specs: dict[str, list[RunSpec]] = {}
+    for run in results.runs:
+        specs.setdefault(run.variant, []).append(run)
+    ids = {run.id: run for run in results.runs}
+    variants: dict[str, int] = {}
+    for name in results.expected:
+        variant = ids[name].variant if name in ids else name.rpartition("/")[0]
+        variants[variant] = variants.get(variant, 0) + 1
+    deltas = {(d.run, *d.key): d for d in averages}
+    found = []
+    for variant, expected in variants.items():
+        runs = specs.get(variant, [])
+        members = {run.id for run in runs}
+        scores = [s for s in results.scores if s.run in members]
+        cells = {}
+        for column in shown:
+            here = [s for s in scores if s.key == column.key]
+            absolute = variant_estimate(here, results) if here else None
+            cells[column.key] = Cell(deltas.get((variant, *column.key)), absolute)
+        control = _control_variant(runs, ids)
+        scored = len({s.run for s in scores})
+        found.append(Row(variant, tuple(runs), expected, scored, control, cells))
+    return tuple(sorted(found, key=_place))
+
+
+def duration_label(duration: float) -> str:
+    """A share of training in per cent, as variants' names give it: `20 %`, `7.5 %`."""
+    return f"{duration * 100:.4g} %"
+
+
+def large_sources(recipe: Mapping[str, object]) -> tuple[str, ...]:
+    """Sources of category large_cc: what stands for general language modelling."""
+    sources = recipe.get("sources")
+    if not isinstance(sources, dict):
+        return ()
+    return tuple(n for n, s in sources.items() if isinstance(s, dict) and s.get("category") == "large_cc")
+
+
+def _control_variant(runs: Sequence[RunSpec], ids: Mapping[str, RunSpec]) -> str | None:
+    control = next((run.control for run in runs if run.control is not None), None)
+    if control is None:
+        return None
+    return ids[control].variant if control in ids else control.rpartition("/")[0]
+
+
+def _place(row: Row) -> tuple[int, str, bool, float]:
+    if not row.runs:
+        return (2, "", False, 0.0)
+    first = row.runs[0]
+    changed = " ".join(f"{key}={value}" for key, value in sorted(first.changed.items()))
+    return (0 if not changed else 1, changed, bool(first.dropped), first.duration)
+
+
+def _rank(results: CampaignResults, column: Column) -> int:
+    return results.tasks.index(column.key[0])
+
+
+def _short(tasks: Sequence[str]) -> dict[str, str]:
+    """Tasks without the first word they all share: micro_mc and micro_math become mc and math."""
+    first = {task.partition("_")[0] + "_" for task in tasks}
+    prefix = first.pop() if len(first) == 1 and len(tasks) > 1 else ""
+    return {task: task.removeprefix(prefix) for task in tasks}

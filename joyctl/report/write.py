@@ -1,0 +1,22 @@
+"""Writing the report's files into the campaign's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from joyctl.report.jsonform import render_json
+from joyctl.report.markdown import render_markdown
+from joyctl.report.report import report
+from joyctl.store.files import write_json, write_text
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Write report/report.json and report/report.md of the campaign in `folder`, each atomically.
+
+    Gives their paths. Raises as `joyctl.report.report.report` does.
+    """
+    made = report(folder)
+    json_path, markdown_path = folder / "report" / "report.json", folder / "report" / "report.md"
+    write_json(json_path, render_json(made))
+    write_text(markdown_path, render_markdown(made))
+    return [json_path, markdown_path]

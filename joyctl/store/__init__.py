@@ -1,0 +1,1 @@
+"""Names of everything on disk, atomic writes, fingerprints and locks."""

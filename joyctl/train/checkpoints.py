@@ -1,0 +1,69 @@
+"""Checkpoint folders of a segment: which are complete, which can be branched from, which may go."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from torch.distributed.checkpoint import FileSystemReader
+
+from joyctl.errors import Missing, Refused
+
+FOLDER = "checkpoint"
+_METADATA = ".metadata"  # torch.distributed.checkpoint writes it last, under a temporary name
+_NEEDED = {
+    "optimizer.": "optimizer state",
+    "lr_scheduler.": "position in the LR schedule",
+    "dataloader.": "position in the data",
+    "train_state.": "step",
+}
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where segment folder `folder` keeps its checkpoint of `step`."""
+    return folder / FOLDER / f"step-{step}"
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether writing it came to its end."""
+    return (checkpoint / _METADATA).is_file()
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of which a checkpoint folder exists, complete or torn, rising."""
+    found = (folder / FOLDER).glob("step-*")
+    return sorted(int(path.name[5:]) for path in found if re.fullmatch(r"step-\d+", path.name))
+
+
+def newest(folder: Path) -> int | None:
+    """Newest step with a complete checkpoint."""
+    return max((step for step in steps(folder) if is_complete(path_of(folder, step))), default=None)
+
+
+def keep_only(folder: Path, step: int | None) -> None:
+    """Remove every checkpoint but that of `step`, torn ones too."""
+    for other in steps(folder):
+        if other != step:
+            remove(path_of(folder, other))
+
+
+def remove(checkpoint: Path) -> None:
+    """Delete a checkpoint; killed half-way, it leaves one that is not complete."""
+    (checkpoint / _METADATA).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint)
+
+
+def require_full(checkpoint: Path) -> None:
+    """Raise unless training can go on from it: Missing when it is not there, Refused when it is not whole."""
+    if not checkpoint.is_dir():
+        raise Missing(f"{checkpoint}: the parent's checkpoint is not there", hint="Train the parent segment first.")
+    if not is_complete(checkpoint):
+        raise Refused(
+            f"{checkpoint} is not complete: writing it was cut short",
+            hint="Train the parent segment again; it goes on from its last complete checkpoint.",
+        )
+    there = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
+    lacking = [what for prefix, what in _NEEDED.items() if not any(key.startswith(prefix) for key in there)]
+    if lacking:
+        raise Refused(f"{checkpoint} cannot be branched from: it lacks {', '.join(lacking)}")

@@ -1,0 +1,54 @@
+"""The processes of one training: those that torchrun started together, or this one alone."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+
+def launched_together() -> bool:
+    """Whether a launcher such as torchrun told this process where its companions meet."""
+    return "MASTER_ADDR" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def count() -> int:
+    """Processes of this training."""
+    return int(os.environ["WORLD_SIZE"]) if launched_together() else 1
+
+
+def index() -> int:
+    """Which of them this is."""
+    return int(os.environ["RANK"]) if launched_together() else 0
+
+
+def be_alone(device_type: str) -> None:
+    """Form a process group of one, without a port or a file that another training could collide with."""
+    torch.autograd.set_multithreading_enabled(False)  # as torchtitan does where it forms the group
+    backend = dist.Backend.default_device_backend_map.get(device_type, "gloo")
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+
+
+@contextmanager
+def session(threads: int) -> Iterator[None]:
+    """Compute with `threads` CPU threads, and leave the process as it was, whatever torchtitan changed in it."""
+    local_rank = os.environ.get("LOCAL_RANK")
+    os.environ.setdefault("LOCAL_RANK", "0")
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    collecting = gc.isenabled()
+    try:
+        yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        torch.autograd.set_multithreading_enabled(True)
+        if collecting:
+            gc.enable()
+        torch.set_num_threads(threads_before)
+        if local_rank is None:
+            del os.environ["LOCAL_RANK"]

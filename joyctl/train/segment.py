@@ -1,0 +1,121 @@
+"""Trains one segment in its folder, from wherever an earlier attempt got."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from joyctl.campaign.spec import SegmentSpec
+from joyctl.errors import Interrupted, Refused
+from joyctl.train import checkpoints, ranks
+from joyctl.train.config import trainer_config
+
+SAVE_SECONDS = 30.0
+"""Least time between two checkpoints inside a segment: what a killed process loses."""
+SAVE_SHARE = 0.01
+"""Largest share of the time that writing them may take."""
+
+
+def train_segment(
+    spec: SegmentSpec,
+    folder: Path,
+    parent_checkpoint: Path | None,
+    *,
+    threads: int = 1,
+    save_seconds: float = SAVE_SECONDS,
+    microbatches: int = 1,
+) -> None:
+    """Train `spec` in `folder`, from `parent_checkpoint` or scratch, or from the folder's own newest checkpoint.
+
+    Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position), metrics.jsonl with one line a
+    step, and log/. A segment that is done is left as it is. `threads` is CPU threads of each process,
+    `microbatches` the parts in which each takes its share of a step's rows.
+
+    SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
+    same numbers. Raises Missing or Refused when the parent, the data or the folder does not fit, Diverged when
+    the loss is not finite.
+    """
+    with _asked_to_stop() as asked, ranks.session(threads), _log_to(folder / "log"):
+        finished = True
+        if checkpoints.newest(folder) != spec.end_step:
+            _check(spec, folder, parent_checkpoint)
+            config = trainer_config(
+                spec, folder, parent_checkpoint, ranks=ranks.count(), microbatches=microbatches
+            )
+            trainer = config.build()
+            try:
+                finished = trainer.run(asked, save_seconds=save_seconds, save_share=SAVE_SHARE)
+            finally:
+                trainer.close()
+        elif ranks.index() == 0:
+            checkpoints.keep_only(folder, spec.end_step)
+        if asked() or not finished:
+            raise Interrupted(
+                f"{spec.id}: stopped as asked at step {checkpoints.newest(folder) or spec.start_step}, all saved",
+                hint="The same command goes on from there.",
+            )
+
+
+def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> None:
+    if (parent_checkpoint is None) != (spec.start_step == 0):
+        raise Refused(f"{spec.id} starts at step {spec.start_step}; parent checkpoint: {parent_checkpoint}")
+    if parent_checkpoint is not None and checkpoints.newest(folder) is None:
+        checkpoints.require_full(parent_checkpoint)
+    for name, expected in spec.source_sha256.items():
+        path = Path(spec.data_folder) / "sources" / name / "source.json"
+        if not path.exists():
+            raise Refused(f"{path}: source '{name}' is not there", hint="Build the data again.")
+        found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+        if found != expected:
+            raise Refused(
+                f"{path}: the tokens of source '{name}' are not those the campaign was planned for "
+                f"({found[:12]} instead of {expected[:12]})",
+                hint="Plan the campaign again under another name.",
+            )
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or SIGINT came; a second one of a kind acts as usual. Only the main thread can listen."""
+    came = threading.Event()
+    before: dict[int, object] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.set()
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, note)
+    try:
+        yield came.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _log_to(folder: Path) -> Iterator[None]:
+    """Send what torchtitan says to `train.log` (`train-<rank>.log` on the other ranks), appending."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rank = ranks.index()
+    handler = logging.FileHandler(folder / (f"train-{rank}.log" if rank else "train.log"), encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()  # torchtitan logs to the root
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()

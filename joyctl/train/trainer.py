@@ -1,0 +1,198 @@
+"""torchtitan's Trainer for one segment: stops when asked, keeps what it has done, and checks where it starts."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torchtitan.components.tokenizer import BaseTokenizer
+from torchtitan.distributed import ParallelDims
+from torchtitan.tools import utils as titan
+from torchtitan.tools.logging import logger
+from torchtitan.trainer import Trainer
+
+from joyctl.campaign.schedule import lr_at
+from joyctl.campaign.spec import SegmentSpec
+from joyctl.errors import Diverged, Refused
+from joyctl.train import checkpoints, ranks
+
+
+class NoTokenizer(BaseTokenizer):  # type: ignore[misc]
+    """Stands where torchtitan wants a tokenizer: the rows are tokens already."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(BaseTokenizer.Config):  # type: ignore[misc]
+        """Nothing to set."""
+
+    def __init__(self, config: Config, *, tokenizer_path: str) -> None:
+        super().__init__()
+
+    def encode(self, *args: Any, **kwargs: Any) -> list[int]:
+        """Never asked."""
+        raise NotImplementedError
+
+    def decode(self, *args: Any, **kwargs: Any) -> str:
+        """Never asked."""
+        raise NotImplementedError
+
+    def get_vocab_size(self) -> int:
+        """Never asked."""
+        raise NotImplementedError
+
+
+class _Next(IntEnum):
+    """What to do before the next step; of several ranks' wishes the highest is done."""
+
+    TRAIN = 0
+    SAVE = 1
+    STOP = 2
+
+
+class SegmentTrainer(Trainer):  # type: ignore[misc]
+    """Trains from wherever the newest checkpoint is to the segment's last step.
+
+    torchtitan's own loop is replaced, of the same parts, because it has no way to stop early, saves by step
+    number alone and ends with two seconds of sleep.
+    """
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Trainer.Config):  # type: ignore[misc]
+        """torchtitan's settings and the segment they were made from."""
+
+        segment: SegmentSpec
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.segment = config.segment
+        self.folder = Path(config.dump_folder)
+
+    def init_distributed(self) -> ParallelDims:
+        """Join the ranks that torchrun started, or be the only one."""
+        if ranks.launched_together():
+            return super().init_distributed()
+        ranks.be_alone(titan.device_type)
+        return ParallelDims.from_config(self.config.parallelism, 1)
+
+    def run(self, asked_to_stop: Callable[[], bool], *, save_seconds: float, save_share: float) -> bool:
+        """Train to the end and save; False when stopped before, saved as well.
+
+        In between a checkpoint is written when `save_seconds` have passed since the last and writing takes
+        less than `save_share` of the time; only the newest is kept. `asked_to_stop` is asked at every step.
+        Raises Refused when the checkpoint does not fit the segment, Diverged when the loss is not finite.
+        """
+        loaded = self._restore()
+        saved_at, saving = time.monotonic(), 0.0
+        batches = self.batch_generator(self.dataloader)
+        while self.step < self.segment.end_step:
+            wish = _Next.TRAIN
+            if asked_to_stop():
+                wish = _Next.STOP
+            elif time.monotonic() - saved_at > max(save_seconds, saving / save_share):
+                wish = _Next.SAVE
+            act = self._agree(wish)
+            if act is not _Next.TRAIN:
+                begin = time.monotonic()
+                if self.step > loaded:
+                    self._save()
+                if act is _Next.STOP:
+                    logger.info("Stopped at step %d as asked", self.step)
+                    return False
+                saved_at, saving = time.monotonic(), time.monotonic() - begin
+            self.step += 1
+            self.gc_handler.run(self.step)
+            self._step(batches)
+        self._save()
+        return True
+
+    def _restore(self) -> int:
+        """Load the newest checkpoint, own or parent's; returns the step it was taken at."""
+        segment, batch_size = self.segment, self.segment.training.batch_size
+        own = checkpoints.newest(self.folder)
+        if not self.checkpointer.load(step=-1):
+            self._init_whole()
+        expected = segment.start_step if own is None else own
+        if self.step != expected:
+            raise Refused(f"{segment.id}: training would begin at step {self.step}, not at step {expected}")
+        if self.dataloader.row != expected * batch_size:
+            raise Refused(
+                f"{segment.id}: the checkpoint of step {expected} stands at row {self.dataloader.row} of the data, "
+                f"{batch_size} rows a step make {expected * batch_size}"
+            )
+        due = lr_at(segment.schedule, segment.optimizer.lr, expected + 1, segment.total_steps)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                # The first step uses what the checkpoint holds, whatever the schedule says.
+                if group["lr"] != due:
+                    raise Refused(
+                        f"{segment.id}: the checkpoint of step {expected} would go on with LR {group['lr']:g}, "
+                        f"the schedule says {due:g}"
+                    )
+        if dist.get_rank() == 0:
+            checkpoints.keep_only(self.folder, own)
+            self.metrics_processor.start(
+                self.folder,
+                self.dataloader.order,
+                first=segment.start_step,
+                done=expected,
+                batch_size=batch_size,
+                seq_len=segment.training.seq_len,
+            )
+        logger.info("Training %s from step %d to %d", segment.id, expected, segment.end_step)
+        return expected
+
+    def _init_whole(self) -> None:
+        """Give sharded parameters on the CPU the initial values that one process would draw.
+
+        There every rank draws for its own shard (on accelerators torch keeps the draws apart from the
+        sharding), and the model would depend on the number of ranks.
+        """
+        parameters = dict(self.model_parts[0].named_parameters())
+        if titan.device_type != "cpu" or not any(isinstance(p, DTensor) for p in parameters.values()):
+            return
+        with torch.device("meta"):
+            whole = self.model_config.build()
+        whole.to_empty(device="cpu")
+        torch.manual_seed(self.segment.init_seed)
+        with torch.no_grad():
+            whole.init_weights(buffer_device=None)
+            for name, value in whole.named_parameters():
+                mine = parameters[name]
+                if isinstance(mine, DTensor):
+                    value = distribute_tensor(value, mine.device_mesh, mine.placements)
+                mine.copy_(value)
+
+    def _agree(self, wish: _Next) -> _Next:
+        """The highest wish of all ranks, so that all save and stop at the same step."""
+        if dist.get_world_size() == 1:
+            return wish
+        highest = torch.tensor(int(wish), device=self.device)
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        return _Next(int(highest))
+
+    def _step(self, batches: Any) -> None:
+        try:
+            self.train_step(batches)
+        except RuntimeError as error:
+            # torchtitan's words; it raises nothing narrower.
+            found = re.match(r"Loss is not finite \(global_avg_loss=(\S+)\)", str(error))
+            if found is None:
+                raise
+            raise Diverged(
+                f"{self.segment.id}: the loss became {found[1]} at step {self.step}",
+                hint="Lower optimizer.lr, or look for broken data in the rows of that step.",
+            ) from error
+
+    def _save(self) -> None:
+        """Write a full checkpoint of the current step and drop the segment's earlier ones."""
+        self.metrics_processor.sync()
+        self.checkpointer.save(self.step, last_step=True)
+        if dist.get_rank() == 0:
+            checkpoints.keep_only(self.folder, self.step)

@@ -1,0 +1,165 @@
+"""What one job runs: `python -m joyctl.worker <folder> <stage>`; a person can run it by hand.
+
+`<folder>` is a segment's or a run's folder inside a campaign. Everything the stage needs stands in its
+segment.json or run.json; success is its marker, DONE.<stage>.json, written last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from filelock import FileLock, Timeout
+
+from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
+from joyctl.errors import Interrupted, JoyctlError, Refused
+from joyctl.store import layout
+from joyctl.store.files import append_line, sha256_file, write_json
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, of)."""
+
+# A worker whose launcher was killed saves and stops by itself; its successor waits that long for it.
+_LOCK_SECONDS = 60.0
+
+
+def run_stage(folder: Path, stage: Stage, *, threads: int = 1, progress: Progress | None = None) -> None:
+    """Do one stage of one run or segment, and mark it done; already done is nothing to do.
+
+    Every start and its end is a line of attempts.jsonl. Raises JoyctlError for what the user can mend
+    and Interrupted when it was asked to stop; anything else is a bug.
+    """
+    lock = FileLock(folder / ".lock", timeout=_LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Refused(f"another process is working on {folder}", hint="Wait for it or end it.") from error
+    with lock:
+        if layout.marker(folder, stage).exists():
+            return
+        _attempt(folder, stage, threads, progress)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage from the command line; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m joyctl.worker", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a segment's or run's folder inside a campaign")
+    parser.add_argument("stage", choices=get_args(Stage))
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads")
+    given = parser.parse_args(arguments)
+    try:
+        run_stage(given.folder.resolve(), given.stage, threads=given.threads)
+    except JoyctlError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _attempt(folder: Path, stage: Stage, threads: int, progress: Progress | None) -> None:
+    started = time.time()
+    event = {"stage": stage, "start": started, "pid": os.getpid(), "host": socket.gethostname()}
+    append_line(folder / layout.ATTEMPTS, {**event, "threads": threads})
+    outcome, message = "failed", None
+    try:
+        files = _STAGES[stage](folder, threads, progress)
+        seconds = time.time() - started
+        write_json(
+            layout.marker(folder, stage),
+            {"stage": stage, "files": _digests(folder, files), "seconds": seconds, "threads": threads},
+        )
+        outcome = "done"
+    except Interrupted as error:
+        outcome, message = "interrupted", error.message
+        raise
+    except BaseException as error:
+        message = str(error) or type(error).__name__
+        raise
+    finally:
+        end = time.time()
+        ended = {**event, "end": end, "outcome": outcome, "error": message, "seconds": end - started}
+        append_line(folder / layout.ATTEMPTS, ended)
+
+
+def _train(folder: Path, threads: int, progress: Progress | None) -> Path:
+    from joyctl.train.segment import train_segment
+
+    spec = SegmentSpec.model_validate_json((folder / layout.SEGMENT).read_bytes())
+    parent = None
+    if spec.parent is not None:
+        parent = layout.checkpoint(layout.campaign_of(folder) / spec.parent, spec.start_step)
+    train_segment(spec, folder, parent, threads=threads)
+    return layout.checkpoint(folder, spec.end_step)
+
+
+def _export(folder: Path, threads: int, progress: Progress | None) -> Path:
+    from joyctl.train.export import export_model
+
+    run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
+    trained = layout.campaign_of(folder) / run.segment
+    spec = SegmentSpec.model_validate_json((trained / layout.SEGMENT).read_bytes())
+    export_model(
+        spec,
+        layout.checkpoint(trained, run.end_step),
+        folder / "hf",
+        tokenizer=Path(spec.data_folder) / "tokenizer",
+        card=_card(run, spec),
+    )
+    return folder / "hf"
+
+
+def _evaluate(folder: Path, threads: int, progress: Progress | None) -> Path:
+    from joyctl.evals.harness import evaluate
+
+    run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
+    evaluate(folder / "hf", run.eval, folder / "eval", threads=threads, on_progress=progress)
+    return folder / "eval"
+
+
+_STAGES: dict[Stage, Callable[[Path, int, Progress | None], Path]] = {
+    "train": _train,
+    "export": _export,
+    "eval": _evaluate,
+}
+
+
+def _digests(folder: Path, made: Path) -> dict[str, dict[str, object]]:
+    """Size and SHA-256 of every file a stage made, by its path below `folder`."""
+    return {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        for path in sorted(made.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _card(run: RunSpec, spec: SegmentSpec) -> str:
+    """Model card of an exported run: what it is, its mix, its base."""
+    mix = "\n".join(f"| {name} | {share:.2%} |" for name, share in run.mix.items())
+    phase = f"the last {run.end_step - run.branch_step:,} on this mix" if run.branch_step else "all on this mix"
+    dropped = f"\nLeft out: {', '.join(run.dropped)} (policy {run.policy}).\n" if run.dropped else ""
+    return f"""---
+library_name: transformers
+tags: [joyctl]
+---
+# {run.variant} ({run.id.rpartition("/")[2]})
+
+A final phase of pretraining, made by joyctl to measure what data is worth. Not a model for use.
+
+{run.end_step:,} steps of {spec.training.batch_size} x {spec.training.seq_len} tokens, {phase}.
+
+| source | share of tokens |
+|---|---|
+{mix}
+{dropped}
+Base: trunk seed {run.trunk_seed}{f", branched at step {run.branch_step:,}" if run.branch_step else ""}.
+Fingerprint of the weights: `{run.fingerprint}`.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The order of rows: exact proportions, nothing shown twice, the same however it is read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from joyctl.campaign.spec import OrderPhase, OrderSpec
+from joyctl.data.order import Order, permute
+
+BASE = {"web": 180, "math": 9, "code": 3, "facts": 8}
+UP = {"web": 10, "math": 37, "code": 15, "facts": 38}
+ROWS = {"web": 3_000, "math": 700, "code": 500, "facts": 900}
+
+
+def order(
+    *phases: tuple[int, dict[str, int]], rows: dict[str, int] = ROWS, seed: int = 0, phase_seed: int = 0
+) -> Order:
+    made = tuple(
+        OrderPhase(start_row=start, weights=weights, seed=phase_seed if i else 0)
+        for i, (start, weights) in enumerate(phases)
+    )
+    return Order(OrderSpec(rows=rows, phases=made, seed=seed))
+
+
+def pairs(o: Order, a: int, b: int) -> list[tuple[str, int, int]]:
+    rows = o.rows(a, b)
+    return [(o.names[s], int(r), int(e)) for s, r, e in zip(rows.source, rows.row, rows.epoch, strict=True)]
+
+
+weights = st.dictionaries(st.sampled_from("abcdefghij"), st.integers(0, 400), min_size=1).filter(
+    lambda w: sum(w.values()) > 0
+)
+
+
+@given(weights)
+@settings(max_examples=60, deadline=None)
+def test_every_source_stays_within_one_row_of_its_share_at_every_prefix(w: dict[str, int]) -> None:
+    o = order((0, w), rows=dict.fromkeys(w, 10000))
+    n = min(3 * sum(w.values()), 6_000)
+    dealt = o.rows(0, n)
+    counts = np.cumsum(dealt.source[:, None] == np.arange(len(o.names)), axis=0)
+    share = np.array([w[name] for name in o.names]) / sum(w.values())
+    assert np.abs(counts - np.arange(1, n + 1)[:, None] * share).max() < 1
+
+
+@given(st.integers(0, 2_000), st.integers(1, 1_500), st.integers(1, 97))
+@settings(max_examples=40, deadline=None)
+def test_any_stretch_read_in_any_pieces_is_the_same(start: int, length: int, piece: int) -> None:
+    o = order((0, BASE), (1_000, UP))
+    whole = pairs(o, start, start + length)
+    pieces = [pairs(o, a, min(a + piece, start + length)) for a in range(start, start + length, piece)]
+    assert [row for part in pieces for row in part] == whole
+
+
+def test_counts_are_those_of_the_rows() -> None:
+    o = order((0, BASE), (1_000, UP))
+    for g in (0, 1, 999, 1_000, 1_001, 2_345):
+        seen = [name for name, _, _ in pairs(o, 0, g)]
+        assert o.counts(g) == {name: seen.count(name) for name in o.names}
+
+
+@pytest.mark.parametrize("phase_seed", [0, 1, 2])
+def test_no_row_comes_again_before_its_source_is_used_up(phase_seed: int) -> None:
+    o = order((0, BASE), (1_000, UP), (3_000, {"web": 1, "facts": 1}), phase_seed=phase_seed)
+    rows = pairs(o, 0, 6_000)
+    for name, size in ROWS.items():
+        shown = [(row, epoch) for source, row, epoch in rows if source == name]
+        for epoch in range(shown[-1][1] + 1):
+            mine = [row for row, e in shown if e == epoch]
+            assert len(mine) == len(set(mine)) <= size
+            assert epoch == shown[-1][1] or len(mine) == size
+
+
+def test_dropping_a_source_moves_no_other() -> None:
+    with_math, without = order((0, BASE), (1_000, UP)), order((0, BASE), (1_000, {**UP, "math": 0}))
+    for name in ("web", "code", "facts"):
+        a = [row for source, row, _ in pairs(with_math, 1_000, 3_000) if source == name]
+        b = [row for source, row, _ in pairs(without, 1_000, 3_000) if source == name]
+        assert a == b[: len(a)]
+
+
+def test_a_source_more_in_the_recipe_moves_no_other() -> None:
+    more = order((0, {**BASE, "books": 50}), rows={**ROWS, "books": 400})
+    for name in BASE:
+        a = [row for source, row, _ in pairs(order((0, BASE)), 0, 500) if source == name]
+        b = [row for source, row, _ in pairs(more, 0, 900) if source == name]
+        assert a[: len(b)] == b[: len(a)]
+
+
+def test_a_phase_seed_changes_the_phase_only_and_zero_is_the_trunks_own_order() -> None:
+    plain, trunk = order((0, BASE), (1_000, BASE)), order((0, BASE))
+    other = order((0, BASE), (1_000, BASE), phase_seed=7)
+    assert [p[1] for p in pairs(plain, 0, 1_000)] == [p[1] for p in pairs(trunk, 0, 1_000)]
+    assert pairs(other, 0, 1_000) == pairs(plain, 0, 1_000)
+    assert pairs(other, 1_000, 1_500) != pairs(plain, 1_000, 1_500)
+    assert pairs(plain, 1_000, 2_000) == pairs(trunk, 1_000, 2_000)
+
+
+def test_a_branch_on_the_trunks_own_mix_is_the_trunk_row_for_row() -> None:
+    assert pairs(order((0, BASE), (1_037, BASE)), 900, 2_000) == pairs(order((0, BASE)), 900, 2_000)
+
+
+def test_another_trunk_seed_is_another_order() -> None:
+    assert pairs(order((0, BASE), seed=1), 0, 200) != pairs(order((0, BASE), seed=0), 0, 200)
+
+
+@given(st.integers(1, 5_000), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_the_shuffle_is_a_permutation(n: int, key: int) -> None:
+    keys = np.array([key, 1, 2, 3, 4, 5], np.uint32)
+    assert sorted(permute(np.arange(n), n, keys)) == list(range(n))
+
+
+def test_the_shuffle_keeps_no_trace_of_the_order() -> None:
+    n = 100_003
+    y = permute(np.arange(n), n, np.array([11, 22, 33, 44, 55, 66], np.uint32)).astype(float)
+    sigma = n**-0.5
+    assert abs(np.corrcoef(np.arange(n), y)[0, 1]) < 5 * sigma
+    assert abs(np.corrcoef(y[:-1], y[1:])[0, 1]) < 5 * sigma
+    cells = np.histogram2d(np.arange(n), y, bins=64)[0]
+    expected = n / 64**2
+    assert 0.9 < ((cells - expected) ** 2 / expected).sum() / 63**2 < 1.1
+
+
+def test_the_order_is_the_same_on_every_machine() -> None:
+    """Golden: a change here would silently change every result."""
+    assert pairs(order((0, UP), seed=5), 0, 6) == GOLDEN
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="start at row 0"):
+        order((5, BASE))
+    with pytest.raises(ValueError, match="no rows"):
+        order((0, {"books": 1}))
+    with pytest.raises(ValueError, match="sum to something"):
+        order((0, {"web": 0}))
+
+
+def test_far_rows_cost_what_near_ones_do() -> None:
+    o = order((0, UP), rows=dict.fromkeys(UP, 2 ** 31))
+    rows = o.rows(10**9, 10**9 + 8)
+    assert len(rows.row) == 8 and (rows.row < 2**31).all() and (rows.row >= 0).all()
+
+
+GOLDEN: list[tuple[str, int, int]] = [
+    ("facts", 94, 0),
+    ("math", 690, 0),
+    ("code", 308, 0),
+    ("facts", 29, 0),
+    ("math", 206, 0),
+    ("facts", 717, 0),
+]

@@ -1,0 +1,161 @@
+"""A small world to train in, and trainings each in a process of its own, as the launcher starts them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from joyctl.campaign.spec import OrderPhase, OrderSpec, SegmentSpec
+from joyctl.recipe.types import Model, Optimizer, Schedule, Training
+from joyctl.store.files import read_lines, write_text
+
+SEQ, BATCH, TOTAL = 32, 4, 30
+SIZES = {"code": 3000, "math": 2000, "web": 6000}  # tokens by source
+BASE = {"code": 1, "math": 2, "web": 7}
+MODEL = Model(dim=32, n_layers=2, n_heads=4, n_kv_heads=2, ffn_hidden=64, vocab_size=64, max_seq_len=64)
+
+
+def make_data(folder: Path) -> Path:
+    """Three sources, each with a habit of its own that a model can learn."""
+    for number, (name, size) in enumerate(sorted(SIZES.items())):
+        rng = np.random.default_rng(number)
+        tokens = rng.integers(0, 64, size)
+        habit = rng.random(size) < 0.7
+        for i in np.flatnonzero(habit[1:]):
+            tokens[i + 1] = (tokens[i] * 3 + number) % 64
+        path = folder / "sources" / name / "train.bin"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(tokens.astype("<u2").tobytes())
+        described = {"name": name, "tokens": size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        write_text(path.parent / "source.json", json.dumps(described))
+    return folder
+
+
+def segment(
+    data: Path,
+    start: int,
+    end: int,
+    *,
+    phase: dict[str, int] | None = None,
+    phase_from: int = 0,
+    lr: float = 5e-3,
+    name: str = "trunk/s0/x",
+    total: int = TOTAL,
+    model: Model = MODEL,
+    seq_len: int = SEQ,
+    batch_size: int = BATCH,
+) -> SegmentSpec:
+    """Steps start..end of the base run, or of a branch that trains on weights `phase` from step `phase_from`."""
+    phases = [OrderPhase(start_row=0, weights=BASE)]
+    if phase is not None:
+        phases.append(OrderPhase(start_row=phase_from * batch_size, weights=phase))
+    digests, rows = {}, {}
+    for source in BASE:
+        described = json.loads((data / "sources" / source / "source.json").read_text())
+        digests[source], rows[source] = described["sha256"], (described["tokens"] - 1) // seq_len
+    return SegmentSpec(
+        id=name,
+        parent=None if start == 0 else "trunk",
+        start_step=start,
+        end_step=end,
+        total_steps=total,
+        order=OrderSpec(rows=rows, phases=tuple(phases), seed=7),
+        model=model,
+        training=Training(tokens=total * batch_size * seq_len, seq_len=seq_len, batch_size=batch_size),
+        optimizer=Optimizer(lr=lr, weight_decay=0.05, betas=(0.9, 0.98)),
+        schedule=Schedule(warmup=0.1),
+        init_seed=3,
+        source_sha256=digests,
+        tokenizer_sha256="",
+        data_folder=str(data),
+    )
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    return folder / "checkpoint" / f"step-{step}"
+
+
+def metrics(folder: Path) -> list[dict[str, object]]:
+    """Lines of metrics.jsonl without the time; floats keep every bit."""
+    return [{k: v for k, v in line.items() if k != "time"} for line in read_lines(folder / "metrics.jsonl")]
+
+
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["joyctl.train.preload"])
+
+
+def start(spec: SegmentSpec, folder: Path, parent: Path | None = None, **settings: object):
+    """Begin a training in a process forked from a warm server; its error, if any, goes to error.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    child = _server.Process(target=_work, args=(spec.model_dump_json(), folder, parent, settings))
+    child.start()
+    return child
+
+
+def train(spec: SegmentSpec, folder: Path, parent: Path | None = None, **settings: object) -> str:
+    """Train in another process; returns 'done', or the class and text of the error of ours that it raised."""
+    child = start(spec, folder, parent, **settings)
+    return finish(child, folder)
+
+
+def finish(child, folder: Path) -> str:
+    child.join(60)
+    if child.is_alive():
+        child.kill()
+        raise AssertionError("training did not end within 60 seconds")
+    if child.exitcode != 0:
+        return f"exit code {child.exitcode}"
+    return (folder / "outcome").read_text()
+
+
+def _work(spec_json: str, folder: Path, parent: Path | None, settings: dict) -> None:
+    from joyctl.errors import JoyctlError
+    from joyctl.train.segment import train_segment
+
+    try:
+        train_segment(SegmentSpec.model_validate_json(spec_json), folder, parent, **settings)
+        outcome = "done"
+    except JoyctlError as error:
+        outcome = f"{type(error).__name__}: {error}"
+    write_text(folder / "outcome", outcome)
+
+
+def train_on_two(spec: SegmentSpec, folder: Path, parent: Path | None = None) -> None:
+    """Train under torchrun with two gloo processes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "segment.json", spec.model_dump_json())
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
+    done = subprocess.run(
+        [*command, str(folder), str(parent or "")], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def wait_for_step(folder: Path, step: int, child, seconds: float = 60) -> None:
+    """Until metrics.jsonl has that step."""
+    end = time.monotonic() + seconds
+    while not any(line["step"] >= step for line in metrics(folder)):
+        assert time.monotonic() < end and child.is_alive(), "training ended or hung too early"
+        time.sleep(0.01)
+
+
+def send(child, number: signal.Signals) -> None:
+    os.kill(child.pid, number)
+
+
+if __name__ == "__main__":  # under torchrun
+    from joyctl.train.segment import train_segment
+
+    where = Path(sys.argv[1])
+    text = (where / "segment.json").read_text()
+    train_segment(SegmentSpec.model_validate_json(text), where, Path(sys.argv[2]) if sys.argv[2] else None)
