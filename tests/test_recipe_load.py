@@ -132,11 +132,13 @@ def test_a_failed_load_leaves_nothing_behind():
 
 
 def test_importing_the_loader_does_not_import_hydra():
-    code = "import sys, joyctl.recipe.load, joyctl.recipe.schema, joyctl.recipe.dump; print('hydra' in sys.modules, 'omegaconf' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    code = (
+        "import sys, joyctl.recipe.load, joyctl.recipe.schema, joyctl.recipe.dump;"
+        "print([name for name in ('hydra', 'omegaconf', 'torch') if name in sys.modules])"
     )
-    assert done.stdout.split() == ["False", "False"]
+    checkout = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=checkout)
+    assert done.stdout.strip() == "[]"
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1).filter(
@@ -145,7 +147,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), mi
 SHARES = st.lists(st.integers(1, 99).map(lambda n: n / 100), min_size=1, max_size=6, unique=True)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=TEXT,
     durations=SHARES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -107,7 +108,9 @@ def test_seeds_that_differ_alone_give_a_t_interval_over_seeds() -> None:
     seeds=st.floats(1e-4, 1),
     count=st.integers(2, 6),
 )
-def test_p_is_the_level_at_which_the_interval_touches_zero(value: float, items: float, seeds: float, count: int) -> None:
+def test_p_is_the_level_at_which_the_interval_ends_at_zero(
+    value: float, items: float, seeds: float, count: int
+) -> None:
     found = Estimate(value, (Part(items, 99.0), Part(seeds, count - 1.0)), 100, 100, False)
     p = found.p_value()
     if p > 1e-12:
@@ -128,7 +131,7 @@ def test_holm_never_lowers_p_keeps_order_and_stays_below_bonferroni(p_values: li
     for p, q in zip(p_values, adjusted, strict=True):
         assert p <= q <= min(1.0, len(p_values) * p) + 1e-12
     order = np.argsort(p_values, kind="stable")
-    assert all(adjusted[a] <= adjusted[b] for a, b in zip(order, order[1:], strict=False))
+    assert all(adjusted[a] <= adjusted[b] for a, b in itertools.pairwise(order))
 
 
 REPEATS = 1_000

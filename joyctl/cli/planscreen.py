@@ -59,10 +59,12 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         f"{runs} runs, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
         f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
     )
-    out.print(_table(prepared))
+    out.print(_table(prepared, out.width))
     for name, decision in _refusals(prepared).items():
         out.print(Text(f" {name}: {decision.reason}", style="red"))
     totals = _totals(prepared)
+    if any(u.epochs > MAX_EPOCHS for r in plan.runs for u in source_use(plan.segment(r.segment), None).values()):
+        out.print(Text(f"\n more than {MAX_EPOCHS:g} epochs of a source: repetition starts to cost", style="red"))
     if totals["tokens_if_separate"]:
         ratio = totals["tokens_if_separate"] / max(totals["tokens"], 1)
         less = f": {ratio:.1f} times less" if totals["tokens"] else ""
@@ -74,31 +76,35 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
     out.print(f"\nnext:  {next_command}" if todo else "\nall of it is done:  joyctl report " + plan.campaign)
 
 
-def _table(prepared: Prepared) -> Table:
+def _table(prepared: Prepared, width: int) -> Table:
     plan = prepared.plan
     sources = list(plan.recipe.sources)
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
-    table.add_column(" run", no_wrap=True)
-    for head in ("branches at", "steps", "LR there"):
+    # A column a source where there is room, otherwise the whole mix in one that wraps.
+    spread = 66 + sum(max(len(name), 4) + 2 for name in sources) <= width
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("run", no_wrap=True)
+    for head in ("at step", "steps", "LR there"):
         table.add_column(head, justify="right", no_wrap=True)
-    for name in sources:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("most epochs", justify="right", no_wrap=True)
-    table.add_column("action", no_wrap=True)
+    for name in sources if spread else ["mix"]:
+        table.add_column(name, justify="right" if spread else "left", no_wrap=spread)
+    table.add_column("epochs", justify="right", no_wrap=True)
+    table.add_column("action")
     for run in plan.runs:
         segment, decision = plan.segment(run.segment), prepared.work.runs[run.id]
         use = source_use(segment, run.branch_step)
         name, most = max(use.items(), key=lambda item: item[1].epochs)
         lr = _lr_at_branch(run, segment)
+        shares = {source: f"{run.mix.get(source, 0.0) * 100:.1f}" for source in sources}
+        whole = " ".join(f"{source} {share}" for source, share in shares.items() if share != "0.0")
+        detail = "" if decision.action == "run" else f" ({decision.reason})"
         table.add_row(
-            " " + _short(run),
+            _short(run),
             "-" if run.branch_step is None else f"{run.branch_step:,}",
             "-" if run.branch_step is None else f"{run.end_step - run.branch_step:,}",
             "-" if lr is None else f"{lr:.1e}",
-            *(f"{run.mix.get(source, 0.0) * 100:.1f}" for source in sources),
+            *(shares.values() if spread else [whole]),
             Text(f"{name} {most.epochs:.1f}", style="red bold" if most.epochs > MAX_EPOCHS else ""),
-            Text(decision.action, style={"refuse": "red", "skip": "dim"}.get(decision.action, ""))
-            + (f" ({decision.reason})" if decision.action in ("resume", "refuse", "skip") else ""),
+            Text(decision.action + detail, style={"refuse": "red", "skip": "dim"}.get(decision.action, "")),
         )
     return table
 

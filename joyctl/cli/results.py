@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from joyctl.cli.words import DEFAULT_RESULTS, Json, Results, note
 from joyctl.errors import Missing
-
-if TYPE_CHECKING:
-    from joyctl.report.status import RunStatus
 
 Campaign = Annotated[
     str | None,
@@ -25,22 +21,22 @@ FORMATS = ("table", "md", "json")
 
 def status(campaign: Campaign = None, results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
     """Count what is expected against what is there, and say why anything is missing."""
+    from rich.console import Console
+
     from joyctl.report.status import count_states, read_status
+    from joyctl.report.statustable import render_status
 
     folder = find_campaign(campaign, results)
     statuses = read_status(folder)
     if as_json:
         typer.echo(json.dumps({"campaign": folder.name, "runs": [s.to_json() for s in statuses]}, indent=1))
         return
-    _print_status(statuses)
+    Console(highlight=False).print(render_status(statuses))
     counts = count_states(statuses)
-    total = sum(counts.values())
-    others = " · ".join(f"{n} {state}" for state, n in counts.items() if n and state != "done")
-    typer.echo(f"\n{counts['done']} of {total} stages done" + (f" · {others}" if others else ""))
-    if counts["done"] < total and not counts["running"]:
-        typer.echo(f"next:  {_last_command(folder)}")
+    if counts["pending"] + counts["failed"] and not counts["running"]:
+        typer.echo(f"\nnext:  {_last_command(folder)}")
     else:
-        typer.echo(f"next:  joyctl report {folder.name}")
+        typer.echo(f"\nnext:  joyctl report {folder.name}")
 
 
 def report(
@@ -116,25 +112,6 @@ def _rendered(folder: Path, form: str) -> str:
     with console.capture() as captured:
         console.print(render_table(made))
     return captured.get()
-
-
-def _print_status(statuses: Sequence[RunStatus]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
-    for head, justify in (("run", "left"), ("stage", "left"), ("state", "left"), ("step", "right"), ("loss", "right")):
-        table.add_column(head, justify="right" if justify == "right" else "left", no_wrap=True)
-    table.add_column("why")
-    colours = {"failed": "red", "running": "cyan", "done": "green", "pending": "dim"}
-    for s in statuses:
-        now = s.current
-        step = "-" if s.step is None or s.of_steps is None else f"{s.step:,}/{s.of_steps:,}"
-        loss = "-" if s.loss is None else f"{s.loss:.3f}"
-        stage = "all" if now.state == "done" else now.stage
-        table.add_row(s.id, stage, Text(now.state.upper(), style=colours[now.state]), step, loss, now.cause or "")
-    Console(highlight=False).print(table)
 
 
 def _last_command(folder: Path) -> str:

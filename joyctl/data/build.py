@@ -50,13 +50,12 @@ def build(recipe: Recipe, root: Path, progress: Callable[[str], None] = _silent)
 
     It is built beside its final name and renamed at the very end, so a build that was killed leaves nothing
     that could be taken for data; of two builds at once the second waits and finds it done. Raises
-    RecipeError for a source without data, Missing for a `data.folder` that is not there, and Refused when
+    RecipeError for a source that `data.folder` has no data for, Missing for a `data.folder` that is not there, and Refused when
     something else stands under the final name.
     """
     path = data_folder_for(recipe, root)
     if recipe.data.folder is not None:
         return open_folder(path, recipe=recipe)
-    _check_world_has(recipe)
     if (path / MARKER).is_file():
         return open_folder(path, recipe=recipe)
     root.mkdir(parents=True, exist_ok=True)
@@ -77,16 +76,6 @@ def _settings(recipe: Recipe) -> dict[str, object]:
         problem = Problem(where, "data", "needs either `world` (generated) or `folder` (tokenised data)")
         raise RecipeError([problem], hint="For the micro-world: data.world.seed=1")
     return {"world": {"version": micro_world.VERSION, "seed": recipe.data.world.seed}}
-
-
-def _check_world_has(recipe: Recipe) -> None:
-    problems = [
-        Problem(f"recipe {recipe.name}", f"sources.{name}", "the micro-world has no such source")
-        for name in recipe.sources
-        if name not in micro_world.SOURCES
-    ]
-    if problems:
-        raise RecipeError(problems, hint=f"It has: {', '.join(micro_world.SOURCES)}.")
 
 
 def _build_world(settings: dict[str, Any], path: Path, progress: Callable[[str], None]) -> None:

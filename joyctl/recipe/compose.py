@@ -94,13 +94,18 @@ class Composer:
     @contextmanager
     def _hydra(self) -> Iterator[Any]:
         from hydra import compose, initialize_config_dir
+        from hydra.core.global_hydra import GlobalHydra
 
-        with warnings.catch_warnings():
-            # A defaults list without `_self_` is fine: the file's own keys come last.
-            warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`", UserWarning)
-            # Restores what it found, so a program that uses Hydra itself is not disturbed.
-            with initialize_config_dir(config_dir=str(self.path.parent), version_base="1.3"):
-                yield compose
+        # A program may be inside a Hydra of its own, which refuses a second one: put it aside meanwhile.
+        outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+        try:
+            with warnings.catch_warnings():
+                # A defaults list without `_self_` is fine: the file's own keys come last.
+                warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`", UserWarning)
+                with initialize_config_dir(config_dir=str(self.path.parent), version_base="1.3"):
+                    yield compose
+        finally:
+            GlobalHydra.instance().hydra = outer
 
     def _search_path_override(self) -> str:
         quoted = (path.replace("\\", "\\\\").replace("'", "\\'") for path in self._search_path)

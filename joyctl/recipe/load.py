@@ -13,11 +13,14 @@ from pydantic import BaseModel
 
 from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.compose import Composer
+from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.locate import Kind, builtin_folder, locate, shown
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.overrides import MAX_POINTS, Override, alternatives, parse_overrides
 from joyctl.recipe.types import Cluster, Recipe
 from joyctl.recipe.validate import Validator, place
+
+__all__ = ["GridPoint", "dump_recipe", "load_cluster", "load_recipe", "load_recipe_grid"]
 
 T = TypeVar("T", bound=BaseModel)
 Container = dict[str, Any]

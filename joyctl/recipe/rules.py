@@ -36,7 +36,7 @@ def check_data(data: Data) -> Iterator[Finding]:
     """Exactly one of `world` and `folder`."""
     if data.world is None and data.folder is None:
         message = "no data; give either 'world' (generate the micro-world) or 'folder' (tokenised data)"
-        yield Finding((), message)
+        yield Finding((), message, (("world",), ("folder",)))
     elif data.world is not None and data.folder is not None:
         message = "'world' and 'folder' are both given; keep one and set the other to null"
         yield Finding(("folder",), message, (("world",), ()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,17 +67,34 @@ def read_items(path: Path) -> dict[str, Items]:
     number, or bytes that are not above 0.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise TornItems("samples.jsonl is missing") from None
+    except UnicodeDecodeError as error:
+        raise TornItems(f"samples.jsonl is not UTF-8 at byte {error.start}") from error
     records: dict[str, list[dict[str, Any]]] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            records.setdefault(record["filter"], []).append(record)
-        except (ValueError, TypeError, KeyError) as error:
-            raise TornItems(f"samples.jsonl line {number} is torn") from error
+    for number, record in enumerate(_parsed(lines), start=1):
+        if not isinstance(record, dict) or "filter" not in record:
+            raise TornItems(f"samples.jsonl line {number} is no item")
+        records.setdefault(str(record["filter"]), []).append(record)
     return {name: _columns(found) for name, found in records.items()}
+
+
+def _parsed(lines: Sequence[str]) -> list[Any]:
+    """The value of every line; lines are parsed together, which is much faster, and singly to name the torn one."""
+    whole = [line for line in lines if line]
+    try:
+        values: list[Any] = json.loads(f"[{','.join(whole)}]")
+    except ValueError:
+        values = []
+    if len(values) == len(whole):
+        return values
+    for number, line in enumerate(whole, start=1):
+        try:
+            values.append(json.loads(line))
+        except ValueError as error:
+            raise TornItems(f"samples.jsonl line {number} is torn") from error
+    raise TornItems("samples.jsonl holds lines that are no JSON objects")
 
 
 def _columns(records: list[dict[str, Any]]) -> Items:

@@ -16,9 +16,7 @@ def holm_notes(report: Report) -> list[str]:
         return []
     count = f"{len(headline)} comparison{'s' if len(headline) > 1 else ''}"
     level = f"{ALPHA * 100:.0f} %"
-    found = [
-        f"▲▼ better or worse than its control, Holm over {count} at {level}   · no detectable difference"
-    ]
+    found = [f"▲▼ better or worse than its control, Holm over {count} at {level}   · no detectable difference"]
     if any(delta.uncorrected for delta in headline):
         found.append("△▽ not detectable either: its own 95 % interval excludes 0, but not after Holm")
     return found

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from joyctl.errors import Missing, Refused
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from torchtitan.components.checkpointer import CheckpointManager
 from torchtitan.components.loss import CrossEntropyLoss
 from torchtitan.components.optimizer import OptimizersContainer, default_adamw
-from torchtitan.components.tokenizer import BaseTokenizer
 from torchtitan.config import CommConfig, DebugConfig, ParallelismConfig, TrainingConfig
 from torchtitan.distributed.activation_checkpoint import SelectiveAC
 from torchtitan.tools import utils as titan
@@ -42,7 +41,7 @@ def trainer_config(
     return SegmentTrainer.Config(
         segment=spec,
         model_spec=model,
-        dump_folder=str(folder),
+        dump_folder=str(folder.absolute()),
         tokenizer=NoTokenizer.Config(),
         loss=CrossEntropyLoss.Config(global_vocab_size=spec.model.vocab_size),
         optimizer=_adamw(spec.optimizer),
@@ -58,10 +57,8 @@ def trainer_config(
             mixed_precision_param=spec.training.dtype,
             disable_cuda_graphs=True,
         ),
-        dataloader=OrderedLoader.Config(
-            order=spec.order, data_folder=spec.data_folder, global_batch_size=batch_size
-        ),
-        metrics=JsonlMetrics.Config(log_freq=1, disable_color_printing=True),
+        dataloader=OrderedLoader.Config(order=spec.order, data_folder=spec.data_folder, global_batch_size=batch_size),
+        metrics=JsonlMetrics.Config(segment=spec.id, log_freq=1, disable_color_printing=True),
         # FSDP over all ranks; this backend is the one that torch 2.13 and gloo can run.
         parallelism=ParallelismConfig(data_parallel_shard_degree=-1, spmd_backend="partial_dtensor"),
         checkpoint=CheckpointManager.Config(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from safetensors.torch import save_file
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
@@ -85,7 +85,7 @@ def _load(model: Model, checkpoint: Path, tokenizer: Path) -> dict[str, torch.Te
     weights = {name: torch.empty_like(value, device="cpu") for name, value in shapes.items()}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
-        dcp.load(weights, checkpoint_id=checkpoint, no_dist=True)
+        load(weights, checkpoint_id=checkpoint, no_dist=True)
     renamed: dict[str, torch.Tensor] = bundle.state_dict_adapter(bundle.model, str(tokenizer)).to_hf(weights)
     return renamed
 

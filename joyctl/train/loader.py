@@ -14,6 +14,7 @@ import torch
 from torchtitan.components.dataloader import BaseDataLoader
 
 from joyctl.campaign.spec import OrderSpec
+from joyctl.data.folder import tokens
 from joyctl.data.order import Order, Rows
 from joyctl.errors import Refused
 
@@ -89,8 +90,8 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         rows = np.empty((stop - start, self.seq_len + 1), np.int64)
         for i, (s, r) in enumerate(zip(source.tolist(), row.tolist(), strict=True)):
             rows[i] = self._tokens[s][r * self.seq_len : (r + 1) * self.seq_len + 1]
-        tokens = torch.from_numpy(rows)
-        return {"input": tokens[:, :-1].contiguous()}, tokens[:, 1:].contiguous()
+        batch = torch.from_numpy(rows)
+        return {"input": batch[:, :-1].contiguous()}, batch[:, 1:].contiguous()
 
     def _places(self, start: int, stop: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
         if self._ahead is None or not self._ahead[0] <= start <= stop <= self._ahead[0] + len(self._ahead[1].row):
@@ -100,15 +101,11 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
 
 
 def _open(folder: Path, source: str, rows: int, seq_len: int) -> npt.NDArray[np.uint16]:
-    path = folder / "sources" / source / "train.bin"
-    if not path.exists():
-        raise Refused(f"{path}: the tokens of source '{source}' are not there", hint="Build the data again.")
-    # As a plain array: indexing a memmap object costs twice as much.
-    tokens = np.memmap(path, dtype="<u2", mode="r").view(np.ndarray)
-    there = (len(tokens) - 1) // seq_len
+    found = tokens(folder, source)
+    there = (len(found) - 1) // seq_len
     if there != rows:
         raise Refused(
-            f"{path} has {there} rows of {seq_len} tokens, the plan was made for {rows}",
+            f"{folder}: source '{source}' has {there} rows of {seq_len} tokens, the plan was made for {rows}",
             hint="The data changed after the campaign was planned: plan it again under another name.",
         )
-    return tokens
+    return found

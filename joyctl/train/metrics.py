@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from torchtitan.components.metrics import MetricsProcessor
 from torchtitan.tools.logging import logger
 
 from joyctl.data.order import Order
-from joyctl.errors import Refused
+from joyctl.errors import Diverged, Refused
 from joyctl.store.files import read_lines, write_text
 
 FILE = "metrics.jsonl"
@@ -32,6 +33,9 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
     @dataclass(kw_only=True, slots=True)
     class Config(MetricsProcessor.Config):  # type: ignore[misc]
         """torchtitan's settings; its own log lines, TensorBoard and W&B stay off."""
+
+        segment: str
+        """id of the segment, for messages."""
 
     _file: TextIO | None = None
 
@@ -53,7 +57,13 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
         grad_norm: float,
         extra_metrics: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write one step. `extra_metrics` holds the LR that the step used under `lr/AdamW`."""
+        """Write one step; `extra_metrics` holds the LR that the step used under `lr/AdamW`.
+
+        Raises Diverged for a gradient that is not finite: the parameters are spoilt, though the loss that
+        torchtitan looks at was computed before.
+        """
+        if not math.isfinite(grad_norm):
+            raise diverged(self.config.segment, step, "norm of the gradient", str(grad_norm))
         self.data_loading_times.clear()
         self.ntokens_since_last_log = 0
         if self._file is None:
@@ -83,6 +93,14 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
             self._file.close()
             self._file = None
         super().close()
+
+
+def diverged(segment: str, step: int, what: str, value: str) -> Diverged:
+    """The error for a number of step `step` that is not finite."""
+    return Diverged(
+        f"{segment}: the {what} became {value} at step {step}",
+        hint="Lower optimizer.lr, or look for broken data in the rows of that step.",
+    )
 
 
 def _keep(path: Path, first: int, done: int) -> None:

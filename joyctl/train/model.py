@@ -83,8 +83,9 @@ def model_spec(model: Model) -> ModelSpec:
     )
 
 
-def _truncated(std: float, **bounds: float) -> dict[str, Any]:
-    return {"weight": partial(torch.nn.init.trunc_normal_, std=std, **bounds), "bias": torch.nn.init.zeros_}
+def _truncated(std: float, a: float = -2.0, b: float = 2.0) -> dict[str, Any]:
+    weight = partial(torch.nn.init.trunc_normal_, std=std, a=a, b=b)
+    return {"weight": weight, "bias": torch.nn.init.zeros_}
 
 
 def _parallelize(model: Any, *, parallel_dims: Any, training: Any, **settings: Any) -> Any:

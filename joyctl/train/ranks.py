@@ -30,7 +30,7 @@ def be_alone(device_type: str) -> None:
     """Form a process group of one, without a port or a file that another training could collide with."""
     torch.autograd.set_multithreading_enabled(False)  # as torchtitan does where it forms the group
     backend = dist.Backend.default_device_backend_map.get(device_type, "gloo")
-    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from torchtitan.observability.structured_logger import init_structured_logger
+
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.errors import Interrupted, Refused
+from joyctl.errors import Interrupted, Missing, Refused
 from joyctl.train import checkpoints, ranks
 from joyctl.train.config import trainer_config
 
@@ -45,9 +47,7 @@ def train_segment(
         finished = True
         if checkpoints.newest(folder) != spec.end_step:
             _check(spec, folder, parent_checkpoint)
-            config = trainer_config(
-                spec, folder, parent_checkpoint, ranks=ranks.count(), microbatches=microbatches
-            )
+            config = trainer_config(spec, folder, parent_checkpoint, ranks=ranks.count(), microbatches=microbatches)
             trainer = config.build()
             try:
                 finished = trainer.run(asked, save_seconds=save_seconds, save_share=SAVE_SHARE)
@@ -70,7 +70,7 @@ def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> N
     for name, expected in spec.source_sha256.items():
         path = Path(spec.data_folder) / "sources" / name / "source.json"
         if not path.exists():
-            raise Refused(f"{path}: source '{name}' is not there", hint="Build the data again.")
+            raise Missing(f"{path} does not exist", hint="Make it: joyctl data build RECIPE")
         found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
         if found != expected:
             raise Refused(
@@ -84,7 +84,7 @@ def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> N
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM or SIGINT came; a second one of a kind acts as usual. Only the main thread can listen."""
     came = threading.Event()
-    before: dict[int, object] = {}
+    before: dict[signal.Signals, object] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
         came.set()
@@ -112,6 +112,7 @@ def _log_to(folder: Path) -> Iterator[None]:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    init_structured_logger("joyctl", "", enable=False)  # without a word it makes log records that nobody reads
     try:
         yield
     finally:

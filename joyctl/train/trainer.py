@@ -21,8 +21,9 @@ from torchtitan.trainer import Trainer
 
 from joyctl.campaign.schedule import lr_at
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.errors import Diverged, Refused
+from joyctl.errors import Refused
 from joyctl.train import checkpoints, ranks
+from joyctl.train.metrics import diverged
 
 
 class NoTokenizer(BaseTokenizer):  # type: ignore[misc]
@@ -68,6 +69,10 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """torchtitan's settings and the segment they were made from."""
 
         segment: SegmentSpec
+
+        def to_dict(self) -> dict[str, Any]:
+            """What loggers are told about the run; torchtitan would walk every setting."""
+            return self.segment.identity()
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -185,10 +190,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             found = re.match(r"Loss is not finite \(global_avg_loss=(\S+)\)", str(error))
             if found is None:
                 raise
-            raise Diverged(
-                f"{self.segment.id}: the loss became {found[1]} at step {self.step}",
-                hint="Lower optimizer.lr, or look for broken data in the rows of that step.",
-            ) from error
+            raise diverged(self.segment.id, self.step, "loss", found[1]) from error
 
     def _save(self) -> None:
         """Write a full checkpoint of the current step and drop the segment's earlier ones."""

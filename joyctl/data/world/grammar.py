@@ -61,7 +61,6 @@ class Grammar:
         return word
 
 
-
 def _named(slot: str) -> str:
     """Where `kept` lists what a recurring slot has named; no slot is called so."""
     return f"all {slot}"

@@ -1,0 +1,221 @@
+"""A whole campaign through the command line: torchtitan trains, lm-eval scores, the report compares."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RECIPE = """\
+defaults: [tiny, _self_]
+hypothesis: does a hundred steps say anything?
+training: {tokens: 102_400}
+phase: {durations: [0.2, 0.4], drop_at: [0.2]}
+"""
+GRID = ("--drop", "math")
+
+
+class Place:
+    """A folder of its own in which joyctl is called as a person would."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.folder, self.data = folder, data
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "small.yaml").write_text(RECIPE, encoding="utf-8")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "joyctl", *words]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**os.environ, "JOYCTL_DATA": str(self.data)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    @property
+    def campaign(self) -> Path:
+        return self.folder / "results" / "small"
+
+
+def numbers(campaign: Path) -> dict[str, Any]:
+    """Every number a campaign came to, without times."""
+    found: dict[str, Any] = {}
+    for path in sorted(campaign.rglob("metrics.jsonl")):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [line["step"] for line in lines] == list(range(lines[0]["step"], lines[-1]["step"] + 1)), path
+        found[str(path.relative_to(campaign))] = [[line["loss"], line["grad_norm"], line["lr"]] for line in lines]
+    for path in sorted(campaign.rglob("results.json")):
+        found[str(path.relative_to(campaign))] = json.loads(path.read_text())["scores"]
+    for path in sorted(campaign.rglob("samples.jsonl")):
+        found[str(path.relative_to(campaign))] = path.read_text()
+    return found
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Place]:
+    """A finished campaign: control, two durations, one drop."""
+    place = Place(tmp_path_factory.mktemp("done"), data)
+    swept = place.call("sweep", "small.yaml", *GRID)
+    assert swept.returncode == 0, swept.stderr
+    yield place
+
+
+def test_every_expected_file_is_there_and_marked(done: Place) -> None:
+    for run in ("control", "upsample-20", "upsample-40", "drop-math-20"):
+        here = done.campaign / "runs" / run / "s0"
+        stages = {p.name for p in here.glob("DONE.*.json")}
+        assert stages >= {"DONE.export.json", "DONE.eval.json"}
+        assert ("DONE.train.json" in stages) == (run != "control")
+        assert {p.name for p in (here / "eval").iterdir()} >= {"micro_mc", "micro_math", "micro_code", "heldout_web"}
+    counted = json.loads(done.call("status", "--json").stdout)
+    assert {run["state"] for run in counted["runs"]} == {"done"}
+
+
+def test_the_table_compares_every_run_with_its_matched_control(done: Place) -> None:
+    report = json.loads(done.call("report", "small", "--format", "json").stdout)
+    assert {(d["run"], d["control"]) for d in report["deltas"]} == {
+        ("upsample-20/s0", "control/s0"),
+        ("upsample-40/s0", "control/s0"),
+        ("drop-math-20/s0", "upsample-20/s0"),
+    }
+    table = done.call("report").stdout
+    assert "control" in table and "drop-math-20" in table and "No such" not in table
+    assert (done.campaign / "report" / "report.md").exists()
+
+
+def test_the_same_command_again_does_nothing_and_says_so(done: Place) -> None:
+    before = numbers(done.campaign)
+    attempts = [p.read_text() for p in sorted(done.campaign.rglob("attempts.jsonl"))]
+    again = done.call("sweep", "small.yaml", *GRID)
+    assert again.returncode == 0 and "nothing to do" in again.stderr
+    assert numbers(done.campaign) == before
+    assert [p.read_text() for p in sorted(done.campaign.rglob("attempts.jsonl"))] == attempts
+
+
+def test_ablate_shares_all_that_sweep_trained(done: Place) -> None:
+    again = done.call("ablate", "small.yaml", "--drop", "math")
+    assert again.returncode == 0 and "nothing to do" in again.stderr
+
+
+def test_a_changed_key_is_refused_with_what_changed_and_nothing_is_written(done: Place) -> None:
+    before = {p: p.stat().st_mtime_ns for p in done.campaign.rglob("*") if p.name not in (".lock",)}
+    refused = done.call("sweep", "small.yaml", "optimizer.lr=0.004", *GRID)
+    assert refused.returncode == 4
+    assert "optimizer.lr" in refused.stderr and "0.005 → 0.004" in refused.stderr
+    assert "campaign=small-2" in refused.stderr and "--rerun" in refused.stderr
+    assert {p: p.stat().st_mtime_ns for p in done.campaign.rglob("*") if p.name not in (".lock",)} == before
+
+
+def test_another_cluster_is_no_change(done: Place) -> None:
+    (done.folder / "one-core.yaml").write_text("kind: local\ncores: 1\n", encoding="utf-8")
+    again = done.call("sweep", "small.yaml", *GRID, "--cluster", "one-core.yaml")
+    assert again.returncode == 0 and "nothing to do" in again.stderr
+
+
+def test_data_order_says_what_every_row_was(done: Place) -> None:
+    rows = json.loads(
+        done.call("data", "order", "small.yaml", "--run", "drop-math-20", "--rows", "636:644", "--json").stdout
+    )
+    assert [r["row"] for r in rows] == list(range(636, 644))
+    assert {r["source"] for r in rows if r["row"] >= 640} <= {"web", "code", "facts"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopped_anywhere_and_run_again_gives_the_same_numbers(
+    done: Place, data: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    place = Place(tmp_path, data)
+    # Stop once in the trunk, once among the branches and scores.
+    for marks in (0, 4):
+        process = place.start("sweep", "small.yaml", *GRID)
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and process.poll() is None:
+            steps = [p for p in place.campaign.rglob("metrics.jsonl") if p.stat().st_size > 2_000]
+            if steps and len(list(place.campaign.rglob("DONE.*.json"))) >= marks:
+                break
+            time.sleep(0.05)
+        assert process.poll() is None, process.communicate()
+        process.send_signal(how)
+        process.communicate(timeout=120)
+        assert process.returncode == (130 if how != signal.SIGKILL else -signal.SIGKILL)
+    finished = place.call("sweep", "small.yaml", *GRID)
+    assert finished.returncode == 0, finished.stderr
+    assert numbers(place.campaign) == numbers(done.campaign)
+
+
+BAD = [
+    (["sweep", "small.yaml", "optimizer.lrr=1"], "optimizer.lr"),
+    (["sweep", "small.yaml", "phase.durations=[0.2,1.0]"], "phase.durations[1]"),
+    (["sweep", "small.yaml", "phase.durations=[0]"], "phase.durations[0]"),
+    (["sweep", "small.yaml", "mixes.base={web:0}"], "mixes.base"),
+    (["sweep", "missing.yaml"], "missing.yaml"),
+    (["sweep", "small.yaml", "--durations", "0"], "no duration"),
+    (["sweep", "small.yaml", "--durations", "100"], "no duration"),
+    (["ablate", "small.yaml", "--drop", "maht"], "did you mean 'math'?"),
+    (["ablate", "small.yaml", "--drop", "math", "--policy", "renormalize"], "unknown policy"),
+    (["sweep", "small.yaml", "+sources.books.category=domain"], "books"),
+    (["sweep", "twice.yaml"], "web"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), BAD)
+def test_bad_input_is_one_message_exit_code_3_and_nothing_written(
+    tmp_path: Path, data: Path, words: list[str], said: str
+) -> None:
+    place = Place(tmp_path, data)
+    twice = RECIPE + "sources:\n  web: {category: large_cc}\n  web: {category: large_cc}\n"
+    (place.folder / "twice.yaml").write_text(twice, encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    failed = place.call(*words)
+    assert failed.returncode == 3, failed.stderr
+    assert said in failed.stderr and "Traceback" not in failed.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_campaign_that_another_process_holds_is_refused(done: Place) -> None:
+    from joyctl.store.campaign import campaign_lock
+
+    with campaign_lock(done.campaign):
+        refused = done.call("sweep", "small.yaml", *GRID)
+    assert refused.returncode == 4 and f"process {os.getpid()}" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_train_fails_alone(done: Place, tmp_path: Path, data: Path) -> None:
+    place = Place(tmp_path, data)
+    shutil.copytree(done.campaign, place.campaign)
+    broken = place.campaign / "runs" / "upsample-40" / "s0"
+    for path in broken.glob("DONE.*.json"):
+        path.unlink()
+    shutil.rmtree(broken / "checkpoint")
+    (broken / "checkpoint").write_text("a file where a folder should be", encoding="utf-8")
+    failed = place.call("sweep", "small.yaml", *GRID)
+    assert failed.returncode == 5 and "runs/upsample-40/s0" in failed.stderr
+    report = place.call("report", "small")
+    assert report.returncode == 0 and "upsample-40" in report.stdout
+    (broken / "checkpoint").unlink()
+    mended = place.call("sweep", "small.yaml", *GRID)
+    assert mended.returncode == 0, mended.stderr
+    assert numbers(place.campaign) == numbers(done.campaign)

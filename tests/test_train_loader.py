@@ -1,0 +1,85 @@
+"""The rows a step sees do not depend on ranks, microbatches or restarts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import training as world
+
+from joyctl.data.order import Order
+from joyctl.errors import Missing, Refused
+from joyctl.train import loader as module
+from joyctl.train.loader import OrderedLoader
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return world.make_data(tmp_path_factory.mktemp("world") / "data")
+
+
+def load(data: Path, rank: int = 0, ranks: int = 1, microbatches: int = 1) -> OrderedLoader:
+    spec = world.segment(data, 0, world.TOTAL, phase={"code": 5, "web": 5}, phase_from=4, batch_size=8)
+    return OrderedLoader(
+        OrderedLoader.Config(order=spec.order, data_folder=spec.data_folder, global_batch_size=8),
+        dp_world_size=ranks,
+        dp_rank=rank,
+        tokenizer=None,
+        seq_len=world.SEQ,
+        local_batch_size=8 // ranks // microbatches,
+    )
+
+
+def steps(loader: OrderedLoader, count: int, microbatches: int = 1) -> list[torch.Tensor]:
+    """Inputs of whole steps."""
+    batches = iter(loader)
+    return [torch.cat([next(batches)[0]["input"] for _ in range(microbatches)]) for _ in range(count)]
+
+
+def test_inputs_and_shifted_labels_are_the_rows_that_the_order_names(data: Path) -> None:
+    loader = load(data)
+    rows = Order(loader.order.spec).rows(0, 8)
+    inputs, labels = next(iter(loader))
+    for i in range(8):
+        source = loader.order.names[rows.source[i]]
+        tokens = np.fromfile(data / "sources" / source / "train.bin", "<u2").astype(np.int64)
+        start = int(rows.row[i]) * world.SEQ
+        assert inputs["input"][i].tolist() == tokens[start : start + world.SEQ].tolist()
+        assert labels[i].tolist() == tokens[start + 1 : start + world.SEQ + 1].tolist()
+
+
+@pytest.mark.parametrize(("ranks", "microbatches"), [(2, 1), (4, 1), (1, 4), (2, 2)])
+def test_ranks_and_microbatches_share_out_the_same_global_batches(data: Path, ranks: int, microbatches: int) -> None:
+    expected = steps(load(data), 9)
+    shares = [steps(load(data, rank, ranks, microbatches), 9, microbatches) for rank in range(ranks)]
+    for step, whole in enumerate(expected):
+        assert torch.equal(torch.cat([share[step] for share in shares]), whole)
+
+
+def test_a_restart_goes_on_at_the_next_row(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS_AHEAD", 20)  # places are computed anew in the middle of a step
+    expected = steps(load(data, microbatches=2), 9, 2)
+    first = load(data, microbatches=2)
+    steps(first, 4, 2)
+    second = load(data, 1, 2)
+    second.load_state_dict(first.state_dict())
+    assert second.row == 32
+    for step, got in enumerate(steps(second, 5)):
+        assert torch.equal(got, expected[4 + step][4:])
+
+
+def test_the_state_is_one_opaque_string(data: Path) -> None:
+    assert load(data).state_dict() == {"joyctl": '{"row": 0}'}
+
+
+def test_absent_and_shrunken_sources_are_named(data: Path, tmp_path: Path) -> None:
+    world.make_data(tmp_path / "data")
+    loader = load(tmp_path / "data")
+    (tmp_path / "data/sources/web/train.bin").write_bytes(bytes(2000))
+    with pytest.raises(Refused, match="'web' has 31 rows of 32 tokens, the plan was made for 187"):
+        module._open(tmp_path / "data", "web", loader.order.spec.rows["web"], world.SEQ)
+    (tmp_path / "data/sources/web/train.bin").unlink()
+    with pytest.raises(Missing, match=r"train\.bin does not exist"):
+        module._open(tmp_path / "data", "web", 187, world.SEQ)
