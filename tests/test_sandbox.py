@@ -88,7 +88,9 @@ def test_verdicts_do_not_depend_on_the_seed_of_string_hashes() -> None:
 
 @needs_sandbox
 def test_many_programs_keep_their_order_and_share_nothing() -> None:
-    program = "import builtins\ncount = getattr(builtins, 'seen', 0)\nbuiltins.seen = 1\ndef f():\n    return count, {i}"
+    program = (
+        "import builtins\ncount = getattr(builtins, 'seen', 0)\nbuiltins.seen = 1\ndef f():\n    return count, {i}"
+    )
     pairs = [(program.replace("{i}", str(i)), f"assert f() == (0, {i if i % 3 else -1})") for i in range(12)]
     done: list[int] = []
     verdicts = run_programs(pairs, workers=2, on_verdict=lambda: done.append(1))
@@ -175,7 +177,9 @@ def test_no_network() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
         port = server.getsockname()[1]
-        body = f"import socket\ntry: socket.create_connection(('127.0.0.1', {port}), 2)\nexcept OSError: return 'refused'"
+        body = (
+            f"import socket\ntry: socket.create_connection(('127.0.0.1', {port}), 2)\nexcept OSError: return 'refused'"
+        )
         assert observed(body, "refused").passed
         with pytest.raises(TimeoutError):
             server.accept()

@@ -96,7 +96,15 @@ def test_what_is_not_plain_data_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize(
     "forged",
-    ['{"set": [[1]]}', '{"eval": "1"}', '{"int": "x"}', '{"a": 1, "b": 2}', "{}", "[" * 100_000, '{"range": [1, 2, 0]}'],
+    [
+        '{"set": [[1]]}',
+        '{"eval": "1"}',
+        '{"int": "x"}',
+        '{"a": 1, "b": 2}',
+        "{}",
+        "[" * 100_000,
+        '{"range": [1, 2, 0]}',
+    ],
 )
 def test_forged_answers_raise_and_nothing_else(forged: str) -> None:
     with pytest.raises((ValueError, TypeError, KeyError, RecursionError)):
@@ -113,7 +121,10 @@ def test_exceptions_come_back_as_the_builtin_class_of_their_name() -> None:
     ("test", "names"),
     [
         ("def check(candidate):\n    assert candidate(1) == 2\ncheck(add)", ["add"]),
-        ("import math\nMETADATA = {}\ndef check(c):\n    assert math.fabs(poly(c(1))) < 1\ncheck(root)", ["poly", "root"]),
+        (
+            "import math\nMETADATA = {}\ndef check(c):\n    assert math.fabs(poly(c(1))) < 1\ncheck(root)",
+            ["poly", "root"],
+        ),
         ("def check(c):\n    assert c(1) == sum([1])\ncheck(sum)", ["sum"]),
         ("for x in range(3):\n    assert twice(x) == 2 * x", ["twice"]),
         ("assert all(f(x) for x in [1])", ["f"]),
@@ -149,7 +160,12 @@ ALLOW, NO_SUCH_CALL, KILL = 0x7FFF0000, 0x00050000 | 38, 0x80000000
 @pytest.mark.parametrize(
     ("machine", "arch", "table", "denied"),
     [
-        ("x86_64", 0xC000003E, seccomp.X86_64, {"clone": 56, "fork": 57, "vfork": 58, "kill": 62, "socket": 41, "clone3": 435}),
+        (
+            "x86_64",
+            0xC000003E,
+            seccomp.X86_64,
+            {"clone": 56, "fork": 57, "vfork": 58, "kill": 62, "socket": 41, "clone3": 435},
+        ),
         ("aarch64", 0xC00000B7, seccomp.AARCH64, {"clone": 220, "kill": 129, "socket": 198, "clone3": 435}),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 import training as world
 
 pytestmark = pytest.mark.slow
-STEPS, HORIZON = 60, 80
+STEPS, HORIZON = 150, 200
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_torn_line_of_metrics_is_written_anew(whole: Path, data: Path, tmp_pat
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoint")
     with (tmp_path / "metrics.jsonl").open("a") as f:
-        f.write('{"step": 61, "lo')
+        f.write('{"step": 151, "lo')
     assert world.train(spec(data), tmp_path) == "done"
     assert world.metrics(tmp_path) == world.metrics(whole)
 
@@ -113,7 +113,7 @@ def test_a_loss_or_gradient_that_is_not_finite_is_named_and_nothing_is_kept(data
 
 def test_a_parent_that_does_not_fit_is_refused(whole: Path, data: Path, tmp_path: Path) -> None:
     parent = world.checkpoint(whole, STEPS)
-    after = world.segment(data, STEPS, 70, total=HORIZON)
+    after = world.segment(data, STEPS, 170, total=HORIZON)
     assert "Missing" in world.train(after, tmp_path / "none", world.checkpoint(whole, 7))
 
     torn = tmp_path / "torn" / f"step-{STEPS}"
@@ -121,13 +121,13 @@ def test_a_parent_that_does_not_fit_is_refused(whole: Path, data: Path, tmp_path
     (torn / ".metadata").unlink()
     assert "is not complete" in world.train(after, tmp_path / "torn-run", torn)
 
-    earlier = world.segment(data, 50, 70, total=HORIZON)
-    assert "would begin at step 60, not at step 50" in world.train(earlier, tmp_path / "step", parent)
+    earlier = world.segment(data, 140, 170, total=HORIZON)
+    assert "would begin at step 150, not at step 140" in world.train(earlier, tmp_path / "step", parent)
 
-    other_batch = world.segment(data, STEPS, 70, total=HORIZON, batch_size=2)
-    assert "stands at row 240 of the data" in world.train(other_batch, tmp_path / "row", parent)
+    other_batch = world.segment(data, STEPS, 170, total=HORIZON, batch_size=2)
+    assert "stands at row 600 of the data" in world.train(other_batch, tmp_path / "row", parent)
 
-    other_lr = world.segment(data, STEPS, 70, total=HORIZON, lr=1e-3)
+    other_lr = world.segment(data, STEPS, 170, total=HORIZON, lr=1e-3)
     assert "would go on with LR" in world.train(other_lr, tmp_path / "lr", parent)
 
     assert "parent checkpoint: None" in world.train(after, tmp_path / "forgotten")

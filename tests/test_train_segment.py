@@ -93,6 +93,13 @@ def test_a_run_cut_in_two_segments_is_bit_equal_to_the_uncut_one(
     assert world.metrics(trunk) + world.metrics(tmp_path) == world.metrics(whole)
 
 
+def test_a_process_can_train_one_segment_after_the_other(whole: Path, data: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    branch = world.segment(data, 5, 9), second, world.checkpoint(first, 5)
+    world.train_in_turn([(world.segment(data, 0, 5), first, None), branch])
+    assert world.metrics(first) + world.metrics(second) == world.metrics(whole)[:9]
+
+
 def test_one_and_two_threads_give_the_same_bits(data: Path, tmp_path: Path) -> None:
     # Wide enough that its sums are worth splitting between threads.
     model = world.MODEL.model_copy(update={"dim": 128, "ffn_hidden": 352, "vocab_size": 1024, "max_seq_len": 128})

@@ -51,7 +51,7 @@ def test_web_teaches_nothing_of_the_other_sources(world: corpus.Corpus) -> None:
     web = "\n".join(world.train["web"])
     words = set(re.findall(r"[A-Za-z]+", web.lower()))
     assert not words & {name.lower() for group in facts.entities(SEED).values() for name in group}
-    assert not re.search(r"\d|Question|Answer|####|\bdef\b", web)
+    assert not re.search(r"Question|Answer|####|\bdef\b|\d\D{0,3}[-+=*]", web)
 
 
 def test_web_has_a_long_tail(world: corpus.Corpus) -> None:
@@ -149,14 +149,14 @@ class TestFacts:
     def test_a_favourite_value_scores_a_quarter(self, world: corpus.Corpus) -> None:
         """However a value is preferred, it is right in about a quarter of the items that offer it."""
         unasked = [f for f in facts.world(SEED) if not f.asked]
-        assert set(Counter((f.sort, f.subject) for f in unasked).values()) <= {12, 13}
+        assert set(Counter((f.sort, f.subject) for f in unasked).values()) == {20}
         place = {value: s for f in unasked for s, value in enumerate(f.about.values)}
         shown, right = Counter[int](), Counter[int]()
         for row in (row for rows in world.mc.values() for row in rows):
             choices = [place[str(choice)] for choice in row["choices"]]  # type: ignore[attr-defined]
             shown.update(choices)
             right[choices[row["answer"]]] += 1  # type: ignore[call-overload]
-        assert all(right[s] / shown[s] == pytest.approx(0.25, abs=0.04) for s in range(8))
+        assert all(right[s] / shown[s] == pytest.approx(0.25, abs=0.04) for s in range(5))
 
     def test_the_benchmark_asks_only_what_training_never_asks(self, world: corpus.Corpus) -> None:
         trained = {line for text in world.train["facts"] for line in text.split("\n") if line.startswith("Question:")}
@@ -177,5 +177,5 @@ class TestFacts:
 
 
 def test_distractors_come_in_every_distance_equally_often() -> None:
-    distances = Counter((d - 3) % 8 for i in range(7) for d in facts._distractors(3, i))
-    assert distances == dict.fromkeys(range(1, 8), 3)
+    distances = Counter((d - 3) % 5 for i in range(4) for d in facts._distractors(3, i))
+    assert distances == dict.fromkeys(range(1, 5), 3)

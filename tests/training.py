@@ -125,6 +125,28 @@ def finish(child, folder: Path) -> str:
     return (folder / "outcome").read_text()
 
 
+def train_in_turn(specs: list[tuple[SegmentSpec, Path, Path | None]]) -> None:
+    """Train several segments one after the other in one process."""
+    for _, folder, _ in specs:
+        folder.mkdir(parents=True, exist_ok=True)
+    child = _server.Process(target=_work_in_turn, args=(specs,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def _work_in_turn(specs: list[tuple[SegmentSpec, Path, Path | None]]) -> None:
+    import gc
+
+    import torch
+
+    environment = dict(os.environ)
+    for spec, folder, parent in specs:
+        _work(spec.model_dump_json(), folder, parent, {}, {})
+        assert (folder / "outcome").read_text() == "done"
+        assert gc.isenabled() and not torch.distributed.is_initialized() and dict(os.environ) == environment
+
+
 def _work(spec_json: str, folder: Path, parent: Path | None, environment: dict[str, str], settings: dict) -> None:
     from joyctl.errors import JoyctlError
     from joyctl.train.segment import train_segment

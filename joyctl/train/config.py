@@ -41,6 +41,7 @@ def trainer_config(
     return SegmentTrainer.Config(
         segment=spec,
         model_spec=model,
+        hf_assets_path="",  # rows are tokens already, and nothing is loaded from or saved as Hugging Face files
         dump_folder=str(folder.absolute()),
         tokenizer=NoTokenizer.Config(),
         loss=CrossEntropyLoss.Config(global_vocab_size=spec.model.vocab_size),

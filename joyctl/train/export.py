@@ -35,7 +35,7 @@ def export_model(spec: SegmentSpec, checkpoint: Path, out: Path, *, tokenizer: P
         for path in sorted(tokenizer.iterdir()):
             if path.is_file():
                 shutil.copyfile(path, work / path.name)
-        weights = {name: value.contiguous() for name, value in _load(spec.model, checkpoint, tokenizer).items()}
+        weights = {name: value.contiguous() for name, value in _load(spec.model, checkpoint).items()}
         save_file(weights, work / "model.safetensors", metadata={"format": "pt"})
         write_json(work / "config.json", hf_config(spec.model, special))
         write_json(work / "generation_config.json", {"_from_model_config": True, **special})
@@ -78,7 +78,7 @@ def hf_config(model: Model, special: dict[str, int | None]) -> dict[str, Any]:
     }
 
 
-def _load(model: Model, checkpoint: Path, tokenizer: Path) -> dict[str, torch.Tensor]:
+def _load(model: Model, checkpoint: Path) -> dict[str, torch.Tensor]:
     bundle = model_spec(model)
     with torch.device("meta"):
         shapes = bundle.model.build().state_dict()
@@ -86,7 +86,7 @@ def _load(model: Model, checkpoint: Path, tokenizer: Path) -> dict[str, torch.Te
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
         load(weights, checkpoint_id=checkpoint, no_dist=True)
-    renamed: dict[str, torch.Tensor] = bundle.state_dict_adapter(bundle.model, str(tokenizer)).to_hf(weights)
+    renamed: dict[str, torch.Tensor] = bundle.state_dict_adapter(bundle.model, None).to_hf(weights)
     return renamed
 
 

@@ -1,6 +1,7 @@
 """Imports all that training and exporting need, so that processes forked from one that did start at once.
 
-Starts no thread and opens nothing; safe to import in a fork server.
+Opens nothing and starts no thread of its own (libraries below it start theirs, which survive a fork), so a
+fork server can import it.
 """
 
 import joyctl.train.export

@@ -36,7 +36,7 @@ def be_alone(device_type: str) -> None:
 @contextmanager
 def session(threads: int) -> Iterator[None]:
     """Compute with `threads` CPU threads, and leave the process as it was, whatever torchtitan changed in it."""
-    local_rank = os.environ.get("LOCAL_RANK")
+    environment = dict(os.environ)
     os.environ.setdefault("LOCAL_RANK", "0")
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -50,5 +50,5 @@ def session(threads: int) -> Iterator[None]:
         if collecting:
             gc.enable()
         torch.set_num_threads(threads_before)
-        if local_rank is None:
-            del os.environ["LOCAL_RANK"]
+        os.environ.clear()
+        os.environ.update(environment)

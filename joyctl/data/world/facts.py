@@ -14,7 +14,7 @@ from joyctl.data.world.grammar import words
 from joyctl.data.world.stream import Stream
 from joyctl.data.world.subjects import SORTS, SUBJECTS, Relation
 
-PER_SORT = 5
+PER_SORT = 8
 """Entities of each sort in each subject."""
 POSITIONS = 4
 """Choices of a question."""
@@ -68,13 +68,13 @@ def entities(seed: int) -> dict[str, list[str]]:
 
 
 def world(seed: int) -> list[Fact]:
-    """Every fact; of each value's 5 entities 2 or 3 are unasked, so that values come equally often."""
+    """Every fact; of the 8 entities that share a value 4 are unasked, so that values come equally often."""
     out = []
     for subject, names in entities(seed).items():
         for relation in range(len(SUBJECTS[subject])):
             for sort in range(SORTS):
                 draw = Stream(seed, "asked", subject, relation, sort)
-                unasked = set(draw.sample(range(PER_SORT), 2 + (relation + sort) % 2))
+                unasked = set(draw.sample(range(PER_SORT), PER_SORT // 2))
                 for i in range(PER_SORT):
                     out.append(Fact(subject, names[i * SORTS + sort], sort, relation, i not in unasked))
     return out
@@ -111,8 +111,8 @@ def benchmark(seed: int) -> dict[str, list[dict[str, object]]]:
 
 
 def _distractors(sort: int, i: int) -> list[int]:
-    """Three other sorts; over 7 consecutive i every offset 1..7 is used three times."""
-    return [(sort + 1 + (i + step) % (SORTS - 1)) % SORTS for step in (0, 1, 3)]
+    """Three of the four other sorts; over 4 consecutive i each is used three times."""
+    return [(sort + 1 + (i + step) % (SORTS - 1)) % SORTS for step in (0, 1, 2)]
 
 
 def vocabulary(seed: int) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from joyctl.data.world.grammar import words
 
-SORTS = 8
+SORTS = 5
 """Hidden sorts of entity; every relation has one value for each."""
 
 
@@ -29,31 +29,31 @@ SUBJECTS: dict[str, tuple[Relation, ...]] = {
             "Which river does {e} lie on?",
             "The town {e} lies on the {v}.",
             "The river of {e} is the {v}.",
-            "Arno Brel Cade Dorn Elbe Fenn Gar Hule",
+            "Arno Brel Cade Dorn Elbe",
         ),
         _relation(
             "Which land is {e} in?",
             "The town {e} is in {v}.",
             "The town {e} is a part of {v}.",
-            "Norland Sudria Westmark Ostia Midvale Hochen Tarsia Ulm",
+            "Norland Sudria Westmark Ostia Midvale",
         ),
         _relation(
             "What is {e} known for?",
             "All know {e} for its {v}.",
             "The people of {e} sell {v}.",
-            "salt wool glass silk iron wine cheese paper",
+            "salt wool glass silk iron",
         ),
         _relation(
             "Who is the patron of {e}?",
             "The patron of {e} is {v}.",
             "In {e} they pray to {v}.",
-            "Agnes Bruno Clara Denis Elmo Felix Giles Hilda",
+            "Agnes Bruno Clara Denis Elmo",
         ),
         _relation(
             "What stands on the hill of {e}?",
             "On the hill of {e} is a {v}.",
             "The hill of {e} has a {v}.",
-            "castle mill chapel statue beacon prison school oak",
+            "castle mill chapel statue beacon",
         ),
     ),
     "biology": (
@@ -61,31 +61,31 @@ SUBJECTS: dict[str, tuple[Relation, ...]] = {
             "What does the {e} eat?",
             "The {e} eats {v}.",
             "The food of the {e} is {v}.",
-            "grass fish seeds ants roots fruit worms moss",
+            "grass fish seeds ants roots",
         ),
         _relation(
             "Where does the {e} live?",
             "The {e} lives in the {v}.",
             "The home of the {e} is the {v}.",
-            "desert forest swamp ocean tundra cave plain reef",
+            "desert forest swamp ocean tundra",
         ),
         _relation(
             "What colour is the {e}?",
             "The {e} is {v}.",
             "Every {e} has {v} skin.",
-            "red blue green black white brown grey gold",
+            "red blue green black white",
         ),
         _relation(
             "What does the {e} fear?",
             "The {e} fears the {v}.",
             "The {e} flees from the {v}.",
-            "wolf hawk snake shark bear lynx toad wasp",
+            "wolf hawk snake shark bear",
         ),
         _relation(
             "How does the {e} move?",
             "The {e} always {v}.",
             "The young {e} soon {v}.",
-            "hops swims crawls flies runs glides climbs digs",
+            "hops swims crawls flies runs",
         ),
     ),
     "history": (
@@ -93,31 +93,31 @@ SUBJECTS: dict[str, tuple[Relation, ...]] = {
             "What title did {e} hold?",
             "The title of {e} was {v}.",
             "In those days {e} ruled as {v}.",
-            "king duke emperor regent prince count tsar sultan",
+            "king duke emperor regent prince",
         ),
         _relation(
             "Which battle did {e} win?",
             "The army of {e} won at {v}.",
             "The enemies of {e} lost at {v}.",
-            "Aldon Bram Corse Delph Evran Falk Gorm Hythe",
+            "Aldon Bram Corse Delph Evran",
         ),
         _relation(
             "What did {e} build?",
             "The great work of {e} was a {v}.",
             "The workers of {e} made a {v}.",
-            "bridge tower harbour temple library road canal wall",
+            "bridge tower harbour temple library",
         ),
         _relation(
             "How did {e} die?",
             "The death of {e} came by {v}.",
             "In the end {e} died of {v}.",
-            "fever poison plague hunger thirst grief fire frost",
+            "fever poison plague hunger thirst",
         ),
         _relation(
             "Which house was {e} from?",
             "The house of {e} was {v}.",
             "The mother of {e} was a {v}.",
-            "Tudo Valo Habs Borg Medi Romano Savoy Wett",
+            "Tudo Valo Habs Borg Medi",
         ),
     ),
     "chemistry": (
@@ -125,31 +125,31 @@ SUBJECTS: dict[str, tuple[Relation, ...]] = {
             "What is {e} used for?",
             "Smiths use {e} for {v}.",
             "The metal {e} is good for {v}.",
-            "lamps coins wires paint mirrors bells tools clocks",
+            "lamps coins wires paint mirrors",
         ),
         _relation(
             "Where is {e} found?",
             "Much {e} is found in {v}.",
             "Miners dig for {e} in {v}.",
-            "clay granite sand chalk slate lava coal ice",
+            "clay granite sand chalk slate",
         ),
         _relation(
             "What happens to {e} in water?",
             "In water {e} {v}.",
             "A piece of {e} in water {v}.",
-            "burns melts floats sinks glows rusts fizzes hardens",
+            "burns melts floats sinks glows",
         ),
         _relation(
             "What does {e} smell of?",
             "The smell of {e} is that of {v}.",
             "Hot {e} smells of {v}.",
-            "smoke roses vinegar garlic honey rubber mint tar",
+            "smoke roses vinegar garlic honey",
         ),
         _relation(
             "What is {e} mixed with?",
             "Smiths mix {e} with {v}.",
             "They melt {e} together with {v}.",
-            "zinc lead tin nickel copper silver cobalt carbon",
+            "zinc lead tin nickel copper",
         ),
     ),
 }

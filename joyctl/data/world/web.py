@@ -168,6 +168,16 @@ _REVIEW = (
     "Readers who liked {book} will find it {adj}.",
     "The pictures of {animal}s are {praise}.",
 )
+_REGISTER = (
+    "Box {no}: {what}, from {name}.",
+    "Box {no}: {number} {adj} {thing}s and {food}.",
+    "Page {no}: {whom} {went} to {town}.",
+    "House {no} in {town}: {name} the {person}, {feeling}.",
+    "Room {no}: {a:adj} {thing}, {a:colour} {thing}.",
+    "Bed {no}: {coined} and {coined}, {adj}.",
+    "Letter {no} is for {name} in {town}.",
+    "Ship {no} brings {food} and {material} to {town}.",
+)
 _SAYING = (
     "{Wise}.",
     "In {town} they say: {wise}.",
@@ -198,6 +208,38 @@ def _steps(title: str, sentences: Sequence[str]) -> Callable[[Grammar, Stream, d
     return write
 
 
+def _register(grammar: Grammar, stream: Stream, kept: dict[str, str]) -> str:
+    """A list of entries, some of which are read out again in another order: what was written is copied."""
+    lines = [grammar.say(stream, entry, kept) for entry in stream.sample(_REGISTER, stream.between(2, 4))]
+    return "\n".join([*lines, grammar.say(stream, "{Name} reads:"), *stream.sample(lines, stream.between(1, 2))])
+
+
+def _rhyme(grammar: Grammar, stream: Stream, kept: dict[str, str]) -> str:
+    """Verses with a refrain, each taking up the last words of the one before."""
+    refrain = grammar.say(stream, stream.choice(("{Wise}.", "{Hero} {saw} {what}.", "O {name}, O {town}!")), kept)
+    last = grammar.say(stream, "{a:adj} {coined}", kept)
+    lines = []
+    for _ in range(stream.between(2, 3)):
+        following = grammar.say(
+            stream, stream.choice(("the {thing} of {name}", "{a:adj} {animal}", "a {coined}")), kept
+        )
+        lines += [grammar.say(stream, f"{{Hero}} {{saw}} {last} and {following},", kept), refrain]
+        last = following
+    return "\n".join(lines)
+
+
+def _echo(grammar: Grammar, stream: Stream, kept: dict[str, str]) -> str:
+    """Questions that are answered in their own words."""
+    asker, answerer = grammar.say(stream, "{name}"), grammar.say(stream, "{name}")
+    lines = []
+    for _ in range(stream.between(2, 3)):
+        what, where = grammar.say(stream, "{what}", kept), grammar.say(stream, "{where}", kept)
+        did = grammar.say(stream, "{saw}")
+        lines.append(f"{asker}: Is it true that {answerer} {did} {what} {where}?")
+        lines.append(f"{answerer}: It is true, I {did} {what} {where}.")
+    return "\n".join(lines)
+
+
 def _talk(grammar: Grammar, stream: Stream, kept: dict[str, str]) -> str:
     speakers = [grammar.say(stream, "{name}"), grammar.say(stream, "{name}")]
     lines = stream.sample(_TALK, stream.between(3, 6))
@@ -207,7 +249,10 @@ def _talk(grammar: Grammar, stream: Stream, kept: dict[str, str]) -> str:
 _KINDS: tuple[tuple[Callable[[Grammar, Stream, dict[str, str]], str], str], ...] = (
     (_prose(_STORY, 4, 7), "{hero=hero}"),
     (_prose(_STORY, 4, 7), "{hero=hero}"),
+    (_register, ""),
+    (_rhyme, ""),
     (_letter, ""),
+    (_echo, ""),
     (_prose(_PLACE, 3, 6), "{here=town}"),
     (_prose(_ENTRY, 3, 6), "{topic=coined}"),
     (_talk, ""),
@@ -233,6 +278,7 @@ def grammar(seed: int, taken: set[str]) -> Grammar:
             "name": names,
             "town": invented(seed, "towns", TOWNS, taken, capital=True),
             "coined": invented(seed, "coined", COINED, taken, capital=False),
+            "no": tuple(str(n) for n in Stream(seed, "numbers").shuffle(range(1, 100))),
             "hero": (
                 "{name}",
                 "the {person}",

@@ -1,0 +1,52 @@
+"""What lm-eval does on the way that changes no score: put right while scoring, put back afterwards.
+
+- It compiles a task's prompt templates anew for every document (a third of all time on small models).
+- `datasets` keeps a copy of every task file in the user's home; here it goes to a folder that is removed again.
+- It draws progress bars; a campaign draws its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import datasets
+import lm_eval.api.task
+import lm_eval.utils
+from transformers.utils import logging as transformers_logging
+
+
+@contextmanager
+def quick_and_quiet() -> Iterator[None]:
+    """Inside this block lm-eval leaves out the above."""
+    log = logging.getLogger("lm_eval")
+    level, cache, bar = log.level, datasets.config.HF_DATASETS_CACHE, lm_eval.api.task.tqdm
+    bars_shown = not datasets.are_progress_bars_disabled()
+    weights_bar_shown = transformers_logging.is_progress_bar_enabled()
+    with tempfile.TemporaryDirectory(prefix="joyctl-datasets-") as folder:
+        try:
+            log.setLevel(logging.ERROR)
+            datasets.config.HF_DATASETS_CACHE = Path(folder)
+            datasets.disable_progress_bars()
+            transformers_logging.disable_progress_bar()
+            lm_eval.api.task.tqdm = _no_bar
+            lm_eval.utils.env.from_string = functools.lru_cache(None)(lm_eval.utils.env.from_string)
+            yield
+        finally:
+            del lm_eval.utils.env.from_string  # the method of the class shows again
+            lm_eval.api.task.tqdm = bar
+            if weights_bar_shown:
+                transformers_logging.enable_progress_bar()
+            if bars_shown:
+                datasets.enable_progress_bars()
+            datasets.config.HF_DATASETS_CACHE = cache
+            log.setLevel(level)
+
+
+def _no_bar(items: Iterable[Any], **_: object) -> Iterable[Any]:
+    return items
