@@ -1,4 +1,4 @@
-"""A data folder of a few dozen items in the real task files' shapes, and a small model that learned half of them right."""
+"""A data folder of a few dozen items in the real task files, and a small model that learned half of them right."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from joyctl.data.world import tokenizer as bpe
 from joyctl.data.world.tasks import refresh_tasks
 
 COLOURS = ["red", "blue", "green", "black"]
-SUBJECTS = {"animals": "fox owl cat hen bee elk".split(), "metals": "tin zinc iron lead gold brass".split()}
-NAMES = "Tom Mia Sam Ana".split()
+SUBJECTS = {
+    "animals": ["fox", "owl", "cat", "hen", "bee", "elk"],
+    "metals": ["tin", "zinc", "iron", "lead", "gold", "brass"],
+}
+NAMES = ["Tom", "Mia", "Sam", "Ana"]
 
 
 def mc_items(subject: str) -> list[dict[str, object]]:
@@ -47,7 +50,7 @@ def code_items() -> list[dict[str, object]]:
 
 
 def heldout(source: str) -> list[dict[str, object]]:
-    words = "the old mill stands by a river and nobody knows who built it".split()
+    words = ["the", "old", "mill", "stands", "by", "a", "river", "and", "nobody", "knows", "who", "built", "it"]
     start = len(source)
     return [
         {"text": " ".join(words[(start + i) % 5 : 5 + i % 9]) + ("." if i % 3 else "é →\n") * (1 + i % 2)}

@@ -169,7 +169,7 @@ BAD = [
     (["sweep", "small.yaml", "optimizer.lrr=1"], "optimizer.lr"),
     (["sweep", "small.yaml", "phase.durations=[0.2,1.0]"], "phase.durations[1]"),
     (["sweep", "small.yaml", "phase.durations=[0]"], "phase.durations[0]"),
-    (["sweep", "small.yaml", "mixes.base={web:0}"], "mixes.base"),
+    (["sweep", "small.yaml", "mixes.base={web:0,math:0,code:0,facts:0}"], "mixes.base"),
     (["sweep", "missing.yaml"], "missing.yaml"),
     (["sweep", "small.yaml", "--durations", "0"], "no duration"),
     (["sweep", "small.yaml", "--durations", "100"], "no duration"),

@@ -1,4 +1,4 @@
-"""Scoring a Hugging Face folder: the stock command line's numbers, item by item; resumable; honest about what is missing."""
+"""Scoring a Hugging Face folder: the stock command line's numbers, resumable, honest about what is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from joyctl.evals.samples import ratio_stderr, scores
 from joyctl.evals.sandbox import probe
 
 WHY_NOT = probe()
-needs_sandbox = pytest.mark.skipif(WHY_NOT is not None, reason=f"needs bubblewrap: {WHY_NOT}")
+needs_sandbox = pytest.mark.skipif(WHY_NOT is not None, reason=f"needs sandbox: {WHY_NOT}")
 TASKS = ["heldout_code", "heldout_web", "micro_code", "micro_math", "micro_mc"]
 
 
@@ -379,7 +379,8 @@ child = os.fork()
 if child == 0:
     from joyctl.campaign.spec import EvalSpec
     from joyctl.evals.harness import evaluate
-    evaluate(Path({str(model)!r}), EvalSpec.model_validate({world.spec(data).model_dump()!r}), Path({str(tmp_path / "out")!r}))
+    spec = EvalSpec.model_validate({world.spec(data).model_dump()!r})
+    evaluate(Path({str(model)!r}), spec, Path({str(tmp_path / "out")!r}))
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
@@ -394,6 +395,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_the_harness_itself_imports_nothing_heavy() -> None:
-    program = "import sys, joyctl.evals.harness; sys.exit(bool({'torch', 'lm_eval', 'transformers', 'datasets'} & set(sys.modules)))"
+    heavy = {"torch", "lm_eval", "transformers", "datasets"}
+    program = f"import sys, joyctl.evals.harness; sys.exit(bool({heavy} & set(sys.modules)))"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     assert subprocess.run([sys.executable, "-c", program], env=env, timeout=60).returncode == 0

@@ -1,21 +1,23 @@
-"""Generated programs under judgement: right ones pass, wrong and hostile ones do not, and the machine stays untouched."""
+"""Generated programs under judgement: right ones pass, wrong and hostile ones do not, the machine stays untouched."""
+
+# ruff: noqa: E501 - programs on one line each
 
 from __future__ import annotations
 
 import math
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from joyctl.errors import Missing
-from joyctl.evals import sandbox
 from joyctl.evals.sandbox import Verdict, pass_at_k, probe, run_program, run_programs
 
 WHY_NOT = probe()
-needs_sandbox = pytest.mark.skipif(WHY_NOT is not None, reason=f"needs bubblewrap: {WHY_NOT}")
+needs_sandbox = pytest.mark.skipif(WHY_NOT is not None, reason=f"needs sandbox: {WHY_NOT}")
 ADD = "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(-1, 1) == 0\n\ncheck(add)"
 
 
@@ -157,7 +159,7 @@ def f():
     while frame:
         if "hsifdrows" in repr(frame.f_locals)[::-1]: found.append("frame")
         frame = frame.f_back
-    for root in ("/proc", "/joyctl"):
+    for root in ("/proc", "/home", "/tmp"):
         for folder, _, files in os.walk(root):
             for name in files:
                 try:
@@ -190,6 +192,9 @@ def test_no_host_files_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     secret = tmp_path / "secret"
     secret.write_text("swordfish")
     monkeypatch.setenv("API_TOKEN", "swordfish")
+    # An interpreter that lives in the home is bound at its place: of the home only the way there can be seen.
+    prefix, home = Path(sys.base_prefix), Path.home()
+    interpreter = [prefix.relative_to(home).parts[0]] if prefix.is_relative_to(home) else None
     paths = [str(secret), "/etc/passwd", "/etc/hostname", "/proc/1/environ", "/proc/self/environ", str(Path.home())]
     body = f"""
 import os
@@ -197,7 +202,7 @@ seen = []
 for path in {paths}:
     try: seen.append(os.listdir(path) if os.path.isdir(path) else open(path).read())
     except OSError: pass
-return [x for x in seen if x and x != ['.pyenv']], 'swordfish' in str(os.environ)
+return [x for x in seen if x and x != {interpreter}], 'swordfish' in str(os.environ)
 """
     verdict = observed(body, ([], False))
     assert verdict.passed, verdict.reason
@@ -205,7 +210,7 @@ return [x for x in seen if x and x != ['.pyenv']], 'swordfish' in str(os.environ
 
 @needs_sandbox
 def test_nothing_is_writable(tmp_path: Path) -> None:
-    places = [str(tmp_path), "/", "/tmp", "/var/tmp", "/dev/shm", "/usr", "/joyctl", ".", str(Path.home())]
+    places = [str(tmp_path), "/", "/tmp", "/var/tmp", "/dev/shm", "/usr", "/var", ".", str(Path.home())]
     body = f"""
 import os
 wrote = []
@@ -361,11 +366,7 @@ def test_where_bubblewrap_cannot_work_nothing_runs(monkeypatch: pytest.MonkeyPat
 def test_a_sandbox_that_lets_a_program_fork_is_no_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A bubblewrap that ignores the filter and runs the program unconfined is found out."""
     bwrap = tmp_path / "bwrap"
-    inside = Path(sandbox.__file__).parent / "inside"
-    bwrap.write_text(
-        f'#!/bin/sh\nwhile [ "$1" != --seccomp ]; do shift; done\nshift 2\nprogram=$1\nshift\n'
-        f'for a; do shift; set -- "$@" "$(echo "$a" | sed "s:/joyctl:{inside}:")"; done\nexec "$program" "$@"\n'
-    )
+    bwrap.write_text('#!/bin/sh\nwhile [ "$1" != --seccomp ]; do shift; done\nshift 2\nexec "$@"\n')
     bwrap.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     reason = probe()

@@ -131,7 +131,7 @@ class TestCode:
     def test_every_aggregate_and_selection_is_both_trained_and_tested(self) -> None:
         train, test = code.split(SEED)
         pairs = {f.name for f in train}
-        assert pairs == {f.name for f in test} and len(pairs) == 64
+        assert pairs == {f.name for f in test} and len(pairs) == 36
 
 
 class TestFacts:

@@ -198,9 +198,11 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool) -> Non
         _show(_prepare(loaded, asked), asked)
         return
     from joyctl.cli.running import run_here
+    from joyctl.data.build import data_folder_for
     from joyctl.launch.local import warm_up
 
-    warm_up()  # the imports of training and scoring go on while the plan is made
+    if not data_folder_for(loaded.recipe, asked.data).exists():
+        warm_up()  # the imports of training and scoring go on while the data is made
     prepared = _prepare(loaded, asked)
     if not rerun:
         refuse_drift(prepared, _command(asked))

@@ -28,8 +28,8 @@ def evaluate(
 ) -> None:
     """Score the model on every task of the suite into `out`/<task>/{results.json, samples.jsonl}.
 
-    Scores are lm-eval's own for these task files, model and batch size. A task that `out` already holds, complete, of the
-    same weights and the same protocol, is left alone. Where generated programs cannot be confined, tasks that run
+    Scores are lm-eval's own for these task files, model and batch size. A task that `out` already holds, complete, of
+    the same weights and the same protocol, is left alone. Where generated programs cannot be confined, tasks that run
     them are written as `not run` with the reason. `on_progress` gets (task, items done, items).
 
     Raises Missing when the model, its tokenizer or the task files are not there, RecipeError for an unknown suite;
@@ -74,12 +74,8 @@ def is_complete(folder: Path, protocol: str, model: str) -> bool:
     """Whether a task's folder holds whole results of this protocol for these weights."""
     try:
         results = json.loads((folder / RESULTS).read_bytes())
-        return (
-            results["status"] == "ok"
-            and results["protocol"] == protocol
-            and results["model"] == model
-            and results["samples_sha256"] == sha256_file(folder / SAMPLES)
-        )
+        found = (results["status"], results["protocol"], results["model"], results["samples_sha256"])
+        return bool(found == ("ok", protocol, model, sha256_file(folder / SAMPLES)))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

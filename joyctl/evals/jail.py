@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import marshal
 import os
 import select
 import shutil
@@ -11,11 +13,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import InspectLoader
 from pathlib import Path
 from types import ModuleType
 
 from joyctl.errors import Missing
-from joyctl.evals import inside, seccomp
+from joyctl.evals import seccomp
 
 INSTALL = "install it: apt-get install bubblewrap (Debian, Ubuntu), dnf install bubblewrap (Fedora, RHEL)"
 MAX_FRAME = 8 << 20
@@ -48,13 +51,12 @@ class Jail:
         filter_end = _filter_pipe()
         os.set_blocking(self._writes, False)
         os.set_blocking(self._reads, False)
-        name = role.__name__.rpartition(".")[2]
-        boot = f"import sys; sys.path.append('/joyctl'); import {name}; {name}.main()"
+        code = _code(role)
         try:
             self._process = subprocess.Popen(
                 [
                     *command(filter_end),
-                    *python("-c", boot, str(child_reads), str(child_writes), *arguments),
+                    *python("-c", BOOT, str(child_reads), str(child_writes), *arguments),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -71,10 +73,12 @@ class Jail:
             for descriptor in (child_reads, child_writes, filter_end):
                 os.close(descriptor)
         try:
-            self.receive(time.monotonic() + START)
+            deadline = time.monotonic() + START
+            self.send(code, deadline)
+            self.receive(deadline)
         except (TimeoutError, JailEndedError) as error:
             self.kill()
-            raise Missing(f"no sandbox: bubblewrap did not start {name}: {start_error() or error}") from None
+            raise Missing(f"no sandbox: bubblewrap did not start a program: {start_error() or error}") from None
 
     def send(self, payload: bytes, deadline: float) -> None:
         """Send one frame.
@@ -145,6 +149,18 @@ def jailed(role: ModuleType, *arguments: str) -> Iterator[Jail]:
         jail.kill()
 
 
+BOOT = """
+import marshal, posix, sys
+def read(size):
+    data = b""
+    while len(data) < size:
+        data += posix.read(int(sys.argv[1]), size - len(data))
+    return data
+exec(marshal.loads(read(int.from_bytes(read(4), "little"))))
+main()
+"""
+"""What the interpreter in the sandbox is told to run: the code that comes as the first frame, then its `main`."""
+
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
 """All that a jailed process finds in its environment. Fixed string hashes: a verdict may not depend on luck."""
 
@@ -161,7 +177,7 @@ def command(filter_descriptor: int) -> list[str]:
     for name in ("lib", "lib64"):
         path = Path("/") / name
         if path.is_symlink():
-            bind += ["--symlink", os.readlink(path), str(path)]
+            bind += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             bind += ["--ro-bind", str(path), str(path)]
     if not Path(sys.base_prefix).is_relative_to("/usr"):
@@ -171,11 +187,19 @@ def command(filter_descriptor: int) -> list[str]:
         *("--unshare-all", "--die-with-parent", "--as-pid-1", "--cap-drop", "ALL"),
         *("--uid", "65534", "--gid", "65534"),
         *bind,
-        *("--ro-bind", str(Path(inside.__file__).parent), "/joyctl"),
         # No /proc, /dev, /tmp, /etc or home at all; the root itself is an empty file system, read-only from here on.
         *("--remount-ro", "/", "--chdir", "/"),
         *("--seccomp", str(filter_descriptor)),
     ]
+
+
+@functools.cache
+def _code(role: ModuleType) -> bytes:
+    """A module's compiled code, for the same interpreter: sparing every program the time to find and compile it."""
+    loader = role.__loader__
+    if not isinstance(loader, InspectLoader):
+        raise Missing(f"no sandbox: {role.__name__} has no code to send", hint="reinstall joyctl")
+    return marshal.dumps(loader.get_code(role.__name__))
 
 
 def python(*arguments: str) -> list[str]:

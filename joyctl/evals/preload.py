@@ -18,9 +18,9 @@ for _name, _value in {
     os.environ[_name] = _value
 
 import datasets.packaged_modules.json.json  # noqa: E402, F401 - the environment comes first
-import lm_eval.evaluator  # noqa: E402, F401
-import lm_eval.models.huggingface  # noqa: E402, F401
+import lm_eval.evaluator  # noqa: E402
+import lm_eval.models.huggingface  # noqa: E402
 import lm_eval.tasks  # noqa: E402, F401
-import transformers.generation.utils  # noqa: E402, F401
-import transformers.models.llama.modeling_llama  # noqa: E402, F401
+import transformers.generation.utils  # noqa: E402
+import transformers.models.llama.modeling_llama  # noqa: E402
 import transformers.tokenization_utils_tokenizers  # noqa: E402, F401

@@ -7,8 +7,8 @@
 
 The generated program never shares a process with the test: it knows neither what is compared nor with what, and all
 it can do is answer calls with plain data, which the judge rebuilds from builtin types. So printing, exit codes,
-`exit(0)`, patched builtins, objects equal to everything or a walk over frames make no pass. Its sandbox (jail.py) has no
-network, no writable file, no environment, no other process, and limits on memory, processor time and files; this
+`exit(0)`, patched builtins, objects equal to everything or a walk over frames make no pass. Its sandbox (jail.py) has
+no network, no writable file, no environment, no other process, and limits on memory, processor time and files; this
 process stops it by the clock.
 
 What remains, on purpose or for want of a better way:
@@ -64,8 +64,8 @@ def probe() -> str | None:
         return f"bubblewrap is not installed; {INSTALL}"
     if error := start_error():
         return (
-            f"bubblewrap does not start a program here: {error}; if user namespaces are off, ask an administrator "
-            "for kernel.unprivileged_userns_clone=1 (or user.max_user_namespaces above 0), in a container for the right to use them"
+            f"bubblewrap does not start a program here: {error}; where user namespaces are off, an administrator can "
+            "set kernel.unprivileged_userns_clone=1 or user.max_user_namespaces above 0; in a container, allow them"
         )
     verdict = run_program(_PROBE, "assert add(1, 2) == 3 and refused()", timeout=10)
     return None if verdict.passed else f"the sandbox does not hold a program as it should: {verdict.reason}"
@@ -138,8 +138,8 @@ def pass_at_k(
 ) -> dict[str, float]:
     """The metric of HumanEval-like tasks: mean over problems of the unbiased estimate of passing within k samples.
 
-    `references[i]` is the test of problem i, `predictions[i]` its programs. A k above the number of a problem's samples is
-    left out. Formula: 1 - C(n-c, k) / C(n, k) with n samples of which c pass (arXiv 2107.03374, equation 1).
+    `references[i]` is the test of problem i, `predictions[i]` its programs. A k above the number of a problem's samples
+    is left out. Formula: 1 - C(n-c, k) / C(n, k) with n samples of which c pass (arXiv 2107.03374, equation 1).
     """
     pairs = [(p, test) for test, programs in zip(references, predictions, strict=True) for p in programs]
     verdicts = iter(run(pairs))
@@ -172,7 +172,8 @@ class _Judge:
             jail.send(b"T" + test.encode("utf-8", "surrogatepass"), soon)
             message = jail.receive(soon)
             if message[:1] == b"N":
-                with jailed(candidate, str(math.ceil(timeout))) as prisoner:
+                # The limit on processor time is for a program whose parent died: the clock comes first.
+                with jailed(candidate, str(math.ceil(timeout) + 1)) as prisoner:
                     message = _relay(jail, prisoner, program, message[1:], timeout)
             passed, reason = json.loads(message[1:])
             return Verdict(passed, reason)

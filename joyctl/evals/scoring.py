@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from joyctl.evals import preload  # noqa: F401, I001 - sets the environment before the libraries below read it
+from joyctl.evals import preload  # noqa: F401  isort: skip - it sets the environment that the others read
 
 import lm_eval
 import numpy as np
@@ -92,8 +92,8 @@ class Scorer:
         found: list[Row] = []
         for leaf, logged in results["samples"].items():
             made = rows(leaf, logged)
-            for row, sample in zip(made, logged, strict=True):
-                if verdicts:
+            if _is_code(loaded["tasks"][leaf]):
+                for row, sample in zip(made, logged, strict=True):
                     row["reason"] = verdicts[sample["filtered_resps"][0][0], sample["target"]].reason
             found += made
         progress(items, items)
@@ -102,7 +102,11 @@ class Scorer:
 
 def runs_code(loaded: Mapping[str, Any]) -> bool:
     """Whether a task judges generated programs."""
-    return any("pass_at_k" in task._metric_fn_list for task in loaded["tasks"].values())
+    return any(_is_code(task) for task in loaded["tasks"].values())
+
+
+def _is_code(task: Any) -> bool:
+    return "pass_at_k" in task._metric_fn_list
 
 
 @contextmanager
@@ -117,7 +121,7 @@ def _judge_at_once(task: Any, verdicts: dict[tuple[str, str], Verdict], workers:
 
     lm-eval asks the metric for one item after the other, which would start a judge for each and use one core.
     """
-    if "pass_at_k" not in task._metric_fn_list:
+    if not _is_code(task):
         return
     apply_filters = task.apply_filters
 

@@ -12,6 +12,7 @@ from joyctl.campaign.plan import Plan, plan
 from joyctl.data.build import build
 from joyctl.data.folder import DataFolder
 from joyctl.errors import Problem, RecipeError, Refused
+from joyctl.evals.suites import tasks_of
 from joyctl.launch.disk import find, set_aside, trunk_cuts
 from joyctl.recipe.types import Recipe
 from joyctl.store.campaign import read_campaign_json
@@ -46,6 +47,8 @@ def prepare(
     if len({point.recipe.data.model_dump_json() for point in points}) > 1:
         raise RecipeError([Problem("override 'data...'", "data", "cannot be swept: one campaign, one data folder")])
     data = build(recipe, data_root, progress=notify)
+    for suite in {point.recipe.eval.suite for point in points}:
+        tasks_of(suite, data.path / "tasks")  # an unknown one is said now, not after the training
     facts = DataFacts(
         folder=str(data.path.resolve()),
         tokens={name: source.tokens for name, source in data.sources.items()},

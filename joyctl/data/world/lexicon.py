@@ -33,7 +33,7 @@ ENGLISH: Mapping[str, Sequence[str]] = {
         " sharp plain dusty loud round rough gentle bitter steep pale crooked hollow faded",
         "feeling": "happy tired angry glad sad afraid proud hungry calm curious lonely worried patient ashamed",
         "colour": "white red brown green grey blue black yellow golden silver pink purple",
-        "number": "two three four five six seven ten twelve eight twenty nine many",
+        "number": "2 3 5 4 7 6 8 9 10 12 11 15 14 20 13 18 16 17 19 24 21 23 22",
         "adverb": "slowly quietly again soon often quickly carefully never always suddenly gladly still"
         " rarely softly badly together alone early late",
         "part": "the roof|the door|the wall|the floor|the left side|the corner|the window|the front"
@@ -60,7 +60,7 @@ ENGLISH: Mapping[str, Sequence[str]] = {
         "|in the {place} by the {place}",
         "whom": "the {person}|the {adj} {person}|{name}|{kin_of}|the {person} from {town}"
         "|{a:adj} {person}|{name} the {person}|the {kin} of {name}",
-        "what": "the {thing}|{a:adj} {thing}|the {adj} {thing}|a {coined}|the {thing} of {whom}"
+        "what": "the {thing}|{number} {animal}s|{a:adj} {thing}|the {adj} {thing}|a {coined}|the {thing} of {whom}"
         "|the {material} {thing}|{number} {adj} {coined}s|some {food}|the {adj} {animal}"
         "|a {colour} {thing}|the {coined}",
         "job": "mend the {thing}|feed the {animal}s|clean the {place}|carry the {thing} home"

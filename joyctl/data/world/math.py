@@ -30,6 +30,8 @@ TEMPLATES: tuple[tuple[str, tuple[_Step, ...]], ...] = (
     ("{n} has {a} {i}. {m} gives {n} {b} {i}. How many {i} does {n} have?", _ADD),
     ("{n} has {s} {i} and loses {b}. How many {i} are left?", _SUB),
     ("{n} has {s} {i} and gives {m} {b} of them. How many {i} does {n} have?", _SUB),
+    ("{n} finds {a} {i} and then {b} more. How many {i} does {n} have?", _ADD),
+    ("{n} has {s} {i} and sells {b}. How many {i} are left?", _SUB),
     ("{n} has {a} {i}. {m} has {b} {i}. How many {i} do they have in total?", _BOTH),
     ("{n} has {a} {i}, finds {b} and then {c} more. How many {i} does {n} have?", _ADD_ADD),
     ("{n} has {s} {i}, sells {b} and buys {c}. How many {i} does {n} have?", _SUB_ADD),
@@ -62,10 +64,10 @@ class Problem:
 
 
 def _all_problems(answer: int) -> list[Problem]:
-    """Every problem with this answer: b up to 7 (4 where there is a c up to 4), a whatever is left."""
+    """Every problem with this answer: b up to 5 (3 where there is a c up to 3), a whatever is left."""
     out = []
     for t, (question, steps) in enumerate(TEMPLATES):
-        top_b, cs = (4, range(1, 5)) if "{c}" in question else (7, range(1))
+        top_b, cs = (3, range(1, 4)) if "{c}" in question else (5, range(1))
         for b in range(1, top_b + 1):
             for c in cs:
                 a = answer - c if steps[0][2] == "-" else answer - b - c

@@ -17,7 +17,6 @@ MC_GROUP, MATH_TASK, CODE_TASK = "micro_mc", "micro_math", "micro_code"
 _MC_GROUP = """\
 # Facts of the closed world, one task a subject, weighted by size: the shape of mmlu_continuation.
 group: micro_mc
-group_alias: micro-world facts
 task:
 {tasks}
 aggregate_metric_list:
@@ -30,7 +29,6 @@ metadata:
 _MC = """\
 # Scored on the text of the choices, as mmlu_continuation: letters stay at chance for a model this small.
 task: micro_mc_{subject}
-task_alias: {subject}
 dataset_path: json
 dataset_kwargs:
   data_files:

@@ -1,5 +1,5 @@
 """What runs inside the sandbox: the program's side and the judge's side of the calls between them.
 
-Both files use the standard library only and import nothing of joyctl: the sandbox sees this folder and no other of
-the package.
+Both files use the standard library only and import nothing of joyctl: their compiled code is sent into the sandbox,
+which sees no file of the package.
 """

@@ -39,7 +39,7 @@ def limit(cpu_seconds: int) -> None:
 def serve(incoming: int, outgoing: int) -> None:
     """Frames in: program, names wanted by the test, then calls. Frames out: what the names are, then results."""
     source = read_frame(incoming).decode("utf-8", "surrogatepass")
-    names: list[str] = marshal.loads(read_frame(incoming))  # noqa: S302 - from the judge, not from generated code
+    names: list[str] = marshal.loads(read_frame(incoming))  # from the judge: marshal trusts its input
     module = type(sys)("candidate")
     sys.modules["candidate"] = module
     try:
@@ -53,7 +53,7 @@ def serve(incoming: int, outgoing: int) -> None:
 
 
 def _answer(namespace: dict[str, object], frame: bytes) -> str:
-    name, args, kwargs = marshal.loads(frame)  # noqa: S302 - from the judge, not from generated code
+    name, args, kwargs = marshal.loads(frame)
     try:
         value = namespace[name](*args, **kwargs)  # type: ignore[operator]
         text = '{"value": ' + encode(value)
@@ -72,7 +72,7 @@ def _describe(names: list[str], namespace: dict[str, object]) -> str:
         if callable(namespace.get(name)):
             what = '["function"]'
         elif name in namespace:
-            try:
+            try:  # noqa: SIM105 - contextlib would take longer to import than the program to run
                 what = '["value", ' + encode(namespace[name]) + "]"
             except NotPlainDataError:
                 pass  # a value that cannot travel is as good as none

@@ -89,7 +89,7 @@ class Function:
         """Call it in the program's process."""
         try:
             # Version 2 shares no references between equal parts, so equal data are equal bytes.
-            call = marshal.dumps((self.__name__, args, kwargs), 2)
+            call = marshal.dumps((self.__name__, args, kwargs), 2)  # type: ignore[arg-type]
         except ValueError:
             raise NotSupportedError(f"{self.__name__} is called with a value that is not plain data") from None
         self._link.calls += 1
@@ -152,10 +152,7 @@ def overwrite(mine: object, theirs: object) -> None:
     """Make a mutable argument what the call made of its copy."""
     if isinstance(mine, list) and isinstance(theirs, list):
         mine[:] = theirs
-    elif isinstance(mine, dict) and isinstance(theirs, dict):
-        mine.clear()
-        mine.update(theirs)
-    elif isinstance(mine, set) and isinstance(theirs, set):
+    elif (isinstance(mine, dict) and isinstance(theirs, dict)) or (isinstance(mine, set) and isinstance(theirs, set)):
         mine.clear()
         mine.update(theirs)
 
