@@ -75,12 +75,13 @@ class TestMath:
                 assert int(x) + (int(y) if operator == "+" else -int(y)) == int(z)
             assert str(item["answer"]).endswith(f"#### {steps[-1][3]}")
 
-    def test_a_constant_answer_scores_one_in_twenty(self, world: corpus.Corpus) -> None:
+    def test_a_constant_answer_scores_one_in_ten(self, world: corpus.Corpus) -> None:
         counts = Counter(str(item["answer"]).split("#### ")[1] for item in world.math)
-        assert len(world.math) == 400 and max(counts.values()) <= 0.05 * 400
+        assert len(world.math) == 400 and max(counts.values()) <= 0.1 * 400
 
-    def test_every_item_is_another_problem(self, world: corpus.Corpus) -> None:
-        assert len({item["cluster"] for item in world.math}) == len(world.math)
+    def test_there_are_many_problems_and_no_question_comes_twice(self, world: corpus.Corpus) -> None:
+        assert len({item["cluster"] for item in world.math}) == 200
+        assert len({item["question"] for item in world.math}) == len(world.math)
 
     def test_no_test_problem_is_trained_on_in_any_dress(self, world: corpus.Corpus) -> None:
         def undressed(question: str) -> str:
@@ -90,7 +91,7 @@ class TestMath:
 
         asked = {undressed(str(item["question"])) for item in world.math}
         trained = {undressed(text.split("\n")[0].removeprefix("Question: ")) for text in world.train["math"]}
-        assert len(asked) == 400 and len(trained) > 600 and not asked & trained
+        assert len(asked) == 200 and len(trained) > 350 and not asked & trained
 
 
 class TestCode:

@@ -88,7 +88,7 @@ class LiveScreen:
             row[2] = Text(f"{step:,}/{segment.end_step - segment.start_step:,}")
             row[3], row[4] = Text(loss), Text(left)
         elif running is not None:
-            what = running.job.stage
+            what: str = running.job.stage
             if running.progress:
                 task, done, of = running.progress
                 what += f"  {task} {done:,}/{of:,}"

@@ -39,10 +39,10 @@ def _silent(_: str) -> None:
 
 
 def data_folder_for(recipe: Recipe, root: Path) -> Path:
-    """Where a recipe's data lies: its own `data.folder`, or `root`/<name>-<8 hex of what determines it>."""
+    """Where a recipe's data lies: its own `data.folder`, or `root`/micro-world-<8 hex of what determines it>."""
     if recipe.data.folder is not None:
         return Path(recipe.data.folder)
-    return root / f"{recipe.name}-{fingerprint(_settings(recipe))[:8]}"
+    return root / f"micro-world-{fingerprint(_settings(recipe))[:8]}"
 
 
 def build(recipe: Recipe, root: Path, progress: Callable[[str], None] = _silent) -> DataFolder:

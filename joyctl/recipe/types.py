@@ -114,6 +114,11 @@ class Model(Strict):
     """Rows of the embedding; at least the tokenizer's size."""
     rope_theta: float = Field(default=10_000.0, gt=0)
     """Base of the rotary position frequencies."""
+    init_std: float = Field(default=0.02, gt=0)
+    """Standard deviation of the linear layers' initial values, as in torchtitan; narrow models want more,
+    about 1 / sqrt(dim). Layers that write to the residual stream have it divided by sqrt(2 * depth)."""
+    embedding_init_std: float = Field(default=1.0, gt=0)
+    """Standard deviation of the embedding's initial values, as in torchtitan."""
     max_seq_len: int = Field(default=512, gt=0)
     """Longest sequence the exported model accepts; at least `training.seq_len`."""
 

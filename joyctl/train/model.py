@@ -35,8 +35,8 @@ def model_spec(model: Model) -> ModelSpec:
                 dim=model.dim,
                 n_heads=model.n_heads,
                 n_kv_heads=model.n_kv_heads,
-                wqkv_param_init=_truncated(0.02),
-                wo_param_init=_truncated(depth_scaled_std(0.02, layer)),
+                wqkv_param_init=_truncated(model.init_std),
+                wo_param_init=_truncated(depth_scaled_std(model.init_std, layer)),
                 inner_attention=ScaledDotProductAttention.Config(),
                 fuse_qkv=True,
                 rope=ComplexRoPE.Config(
@@ -49,8 +49,8 @@ def model_spec(model: Model) -> ModelSpec:
             feed_forward=make_ffn_config(
                 dim=model.dim,
                 hidden_dim=model.ffn_hidden,
-                w1_param_init=_truncated(0.02),
-                w2w3_param_init=_truncated(depth_scaled_std(0.02, layer)),
+                w1_param_init=_truncated(model.init_std),
+                w2w3_param_init=_truncated(depth_scaled_std(model.init_std, layer)),
             ),
         )
         for layer in range(model.n_layers)
@@ -62,7 +62,7 @@ def model_spec(model: Model) -> ModelSpec:
         tok_embeddings=Embedding.Config(
             num_embeddings=model.vocab_size,
             embedding_dim=model.dim,
-            param_init={"weight": partial(torch.nn.init.normal_, std=1.0)},
+            param_init={"weight": partial(torch.nn.init.normal_, std=model.embedding_init_std)},
         ),
         norm=RMSNorm.Config(normalized_shape=model.dim, param_init=ones),
         lm_head=Linear.Config(

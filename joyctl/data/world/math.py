@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,11 +12,11 @@ from joyctl.data.world.stream import Stream, rank_key
 
 NAMES = words("Tom Mia Sam Ana Leo Eva Max Zoe")
 ITEMS = words("apples books coins pens cards eggs")
-ANSWERS = range(3, 23)
-"""The answers; in the benchmark each comes equally often, so that a constant answer scores 1 in 20."""
+ANSWERS = range(2, 12)
+"""The answers; in the benchmark each comes equally often, so that a constant answer scores 1 in 10."""
 
 HELD_OUT_EACH = 20
-"""Test-only problems of each answer, of 57 to 180."""
+"""Test-only problems of each answer, of 36 to 70."""
 
 # A step is (words before, left, operator, right); `r` is the last step's result, `s` is a + b.
 _Step = tuple[str, str, str, str]
@@ -64,14 +65,14 @@ class Problem:
 
 
 def _all_problems(answer: int) -> list[Problem]:
-    """Every problem with this answer: b up to 5 (3 where there is a c up to 3), a whatever is left."""
+    """Every problem with this answer whose operands have one digit, and none starts from more than 12."""
     out = []
     for t, (question, steps) in enumerate(TEMPLATES):
-        top_b, cs = (3, range(1, 4)) if "{c}" in question else (5, range(1))
-        for b in range(1, top_b + 1):
-            for c in cs:
-                a = answer - c if steps[0][2] == "-" else answer - b - c
-                if a >= 1:
+        subtracts, three = steps[0][2] == "-", "{c}" in question
+        for b in range(1, 6 if three else 10):
+            for c in range(1, 4) if three else range(1):
+                a = answer - c if subtracts else answer - b - c
+                if 1 <= a <= 9 and (not subtracts or a + b <= 12):
                     out.append(Problem(t, a, b, c))
     return out
 
@@ -116,11 +117,20 @@ def by_template(problems: Sequence[Problem]) -> list[list[Problem]]:
 
 
 def benchmark(seed: int, items: int) -> list[dict[str, object]]:
-    """`items` test problems in GSM8K's columns, equally many for every answer; all problems distinct."""
+    """`items` test questions in GSM8K's columns, equally many for every answer; all questions distinct.
+
+    A problem comes as often as it must, each time with other names and items.
+    """
     stream = Stream(seed, "benchmark", "math")
     each, rest = divmod(items, len(ANSWERS))
-    if rest or each > HELD_OUT_EACH:
+    if rest:
         raise ValueError(f"{items} items are not the same number for each of {len(ANSWERS)} answers")
-    test = split(seed)[1]
-    chosen = [p for answer in ANSWERS for p in [p for p in test if p.results()[-1] == answer][:each]]
-    return [{**dress(p, stream), "cluster": p.key} for p in stream.shuffle(chosen)]
+    asked: dict[str, dict[str, object]] = {}
+    for answer in ANSWERS:
+        test = [p for p in split(seed)[1] if p.results()[-1] == answer]
+        for problem in itertools.islice(itertools.cycle(test), each):
+            words = dress(problem, stream)
+            while words["question"] in asked:
+                words = dress(problem, stream)
+            asked[words["question"]] = {**words, "cluster": problem.key}
+    return stream.shuffle(list(asked.values()))
