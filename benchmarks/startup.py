@@ -1,4 +1,4 @@
-"""How long `joyctl --help` takes beside a bare typer program: both sides in turn, median ratio."""
+"""How long `joyctl --help` takes beside a bare typer program with the same settings: in turn, median ratio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 BARE = """
 import typer
-app = typer.Typer(help="bare")
+app = typer.Typer(help="bare", rich_markup_mode=None, pretty_exceptions_enable=False)
 @app.command("a")
 def a(name: str = "x") -> None:
     "A command."

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_the_world_is_the_same_on_every_machine(built: DataFolder) -> None:
 
 def test_the_folder_is_named_by_what_determines_it(tmp_path: Path) -> None:
     path = data_folder_for(recipe(), tmp_path)
-    assert path.parent == tmp_path and path.name.startswith("micro-world-") and len(path.name) == len("micro-world-") + 8
+    assert path.parent == tmp_path and re.fullmatch("micro-world-[0-9a-f]{8}", path.name)
     assert data_folder_for(recipe(optimizer={"lr": 0.1}), tmp_path) == path
     assert data_folder_for(recipe(data={"world": {"seed": 2}}), tmp_path) != path
     assert data_folder_for(recipe(data={"folder": "/some/data"}), tmp_path) == Path("/some/data")

@@ -140,7 +140,7 @@ def test_what_makes_no_sense_is_refused() -> None:
 
 
 def test_far_rows_cost_what_near_ones_do() -> None:
-    o = order((0, UP), rows=dict.fromkeys(UP, 2 ** 31))
+    o = order((0, UP), rows=dict.fromkeys(UP, 2**31))
     rows = o.rows(10**9, 10**9 + 8)
     assert len(rows.row) == 8 and (rows.row < 2**31).all() and (rows.row >= 0).all()
 

@@ -165,7 +165,7 @@ def test_a_grid_the_recipe_cannot_serve_is_a_recipe_error(grid: Grid, message: s
 
 def test_a_source_too_small_for_one_row_is_named() -> None:
     r = recipe()
-    with pytest.raises(RecipeError, match="sources.math: has less than one row"):
+    with pytest.raises(RecipeError, match=r"sources\.math: has less than one row"):
         plan(r, [Point(r)], SWEEP, facts(tokens={"web": 10**6, "math": 10, "code": 10**6, "facts": 10**6}))
 
 

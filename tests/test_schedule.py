@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,8 +30,8 @@ def test_cosine_ends_near_its_floor() -> None:
 def test_it_rises_once_falls_once_and_stays_between_floor_and_peak(schedule: Schedule, total: int) -> None:
     curve = [lr_at(schedule, 3.0, s, total) for s in range(1, total + 1)]
     top = curve.index(max(curve))
-    assert all(a <= b for a, b in zip(curve[:top], curve[1 : top + 1], strict=True))
-    assert all(a >= b for a, b in zip(curve[top:], curve[top + 1 :], strict=False))
+    assert all(a <= b for a, b in itertools.pairwise(curve[: top + 1]))
+    assert all(a >= b for a, b in itertools.pairwise(curve[top:]))
     assert min(curve) > 0 and max(curve) <= 3.0 * (1 + 1e-12)
 
 

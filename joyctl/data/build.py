@@ -50,8 +50,8 @@ def build(recipe: Recipe, root: Path, progress: Callable[[str], None] = _silent)
 
     It is built beside its final name and renamed at the very end, so a build that was killed leaves nothing
     that could be taken for data; of two builds at once the second waits and finds it done. Raises
-    RecipeError for a source that `data.folder` has no data for, Missing for a `data.folder` that is not there, and Refused when
-    something else stands under the final name.
+    RecipeError for a source that has no data, Missing for a `data.folder` that is not there, and Refused
+    when something else stands under the final name.
     """
     path = data_folder_for(recipe, root)
     if recipe.data.folder is not None:

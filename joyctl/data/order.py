@@ -194,10 +194,8 @@ def _deal(weights: tuple[int, ...]) -> _Deal:
     rank = np.empty(period, np.int64)
     before = np.zeros((period + 1, len(weights)), np.int64)
     for t in range(period):
-        if slack:
-            ready = [i for i in live if slack * (weights[i] * (t + 1) - count[i] * period) >= period]
-        else:
-            ready = live
+        # (a single source is always ready: both sides would be 0 >= period)
+        ready = [i for i in live if not slack or slack * (weights[i] * (t + 1) - count[i] * period) >= period]
         # due time of the next row: (1 - 1/slack + count) / share
         pick = min(ready, key=lambda i: ((slack - 1 + slack * count[i]) / weights[i], i))
         source[t], rank[t] = pick, count[pick]
