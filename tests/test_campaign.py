@@ -122,7 +122,7 @@ def test_a_changed_key_is_refused_with_what_changed_and_nothing_is_written(done:
     before = {p: p.stat().st_mtime_ns for p in done.campaign.rglob("*") if p.name not in (".lock",)}
     refused = done.call("sweep", "small.yaml", "optimizer.lr=0.004", *GRID)
     assert refused.returncode == 4
-    assert "optimizer.lr" in refused.stderr and "0.005 → 0.004" in refused.stderr
+    assert "optimizer.lr" in refused.stderr and "0.008 → 0.004" in refused.stderr
     assert "campaign=small-2" in refused.stderr and "--rerun" in refused.stderr
     assert {p: p.stat().st_mtime_ns for p in done.campaign.rglob("*") if p.name not in (".lock",)} == before
 

@@ -16,7 +16,7 @@ Campaign = Annotated[
     str | None,
     typer.Argument(help="A campaign's name or folder (default: the one last worked on).", metavar="[CAMPAIGN]"),
 ]
-FORMATS = ("table", "md", "json")
+FORMATS = ("table", "md", "json", "svg")
 
 
 def status(campaign: Campaign = None, results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
@@ -42,7 +42,7 @@ def status(campaign: Campaign = None, results: Results = DEFAULT_RESULTS, as_jso
 def report(
     campaign: Campaign = None,
     results: Results = DEFAULT_RESULTS,
-    form: Annotated[str, typer.Option("--format", help="table, md or json.")] = "table",
+    form: Annotated[str, typer.Option("--format", help="table, md, json, or svg (a picture of the table).")] = "table",
     output: Annotated[
         Path | None, typer.Option("--output", help="Write there instead of to the screen.", metavar="FILE")
     ] = None,
@@ -104,10 +104,18 @@ def _rendered(folder: Path, form: str) -> str:
         from joyctl.report.markdown import render_markdown
 
         return render_markdown(made)
+    import io
+    import re
+
     from rich.console import Console
 
     from joyctl.report.tables import render_table
 
+    if form == "svg":
+        console = Console(highlight=False, record=True, width=100, file=io.StringIO(), force_terminal=True)
+        console.print(render_table(made))
+        drawn = console.export_svg(title=f"joyctl report {folder.name}")
+        return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)  # they would be fetched from the net
     console = Console(highlight=False)
     with console.capture() as captured:
         console.print(render_table(made))
