@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.mixture import integer_weights, normalise
 from joyctl.campaign.spec import EvalSpec, OrderPhase, OrderSpec, RunSpec, SegmentSpec
-from joyctl.campaign.variants import Variant, label, variants
+from joyctl.campaign.variants import Variant, label, of_control, of_trunk, variants
 from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.types import Model, Recipe, Training
 from joyctl.store.fingerprint import fingerprint
@@ -106,7 +106,7 @@ class _Planner:
         mine = self._trunk_segment(point, seed, "", 0, total)
         plain = self._trunk_segment(Point(self.recipe), seed, "", 0, total_steps(self.recipe.training))
         same = fingerprint(mine.identity()) == fingerprint(plain.identity())
-        return f"trunk/s{seed}" + ("" if same else label(point.changed))
+        return f"trunk/s{seed}" + ("" if same else label(of_trunk(point.changed)))
 
     def _trunk_segment(self, point: Point, seed: int, folder: str, start: int, end: int) -> SegmentSpec:
         base = OrderPhase(start_row=0, weights=integer_weights(normalise(point.recipe.mixes.base)))
@@ -158,7 +158,7 @@ class _Planner:
             duration=variant.duration,
             dropped=variant.dropped,
             policy=variant.policy,
-            changed=point.changed,
+            changed=point.changed if variant.control else of_control(point.changed),
             mix={name: float(share) for name, share in variant.mix.items()},
             branch_step=step,
             end_step=end,

@@ -38,7 +38,7 @@ def variants(point: Point, grid: Grid) -> Iterator[Variant]:
     suffix = label(point.changed)
     base = normalise(point.recipe.mixes.base)
     upsampled = normalise(point.recipe.mixes.upsampled)
-    control = f"control{suffix}"
+    control = f"control{label(of_control(point.changed))}"
     if grid.control:
         yield Variant(control, None, 0.0, base)
     durations = {*grid.durations, *(grid.drop_at if grid.drops else ())}
@@ -69,6 +69,16 @@ def _left(point: Point, sources: tuple[str, ...], mix: dict[str, Fraction], poli
         return drop(mix, sources, policy)
     except ValueError as error:
         raise RecipeError([Problem(where, "", str(error))]) from error
+
+
+def of_control(changed: dict[str, str]) -> dict[str, str]:
+    """The swept keys that reach a control: not those of the phase, which it does not have."""
+    return {key: value for key, value in changed.items() if not key.startswith(("mixes.upsampled", "phase."))}
+
+
+def of_trunk(changed: dict[str, str]) -> dict[str, str]:
+    """The swept keys that can change what a trunk is."""
+    return {key: value for key, value in of_control(changed).items() if not key.startswith("eval.")}
 
 
 def label(changed: dict[str, str]) -> str:

@@ -22,6 +22,7 @@ from joyctl.cli.words import (
     shares,
     split_words,
 )
+from joyctl.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
     from joyctl.campaign.grid import Grid, Point
@@ -159,6 +160,8 @@ def _load(asked: _Asked) -> _Loaded:
     points = [Point(p.recipe, p.changed) for p in load_recipe_grid(name, overrides)]
     # With swept keys the campaign's own recipe is the one without them: what they are measured against.
     swept = set(points[0].changed)
+    for key in sorted(swept & {"campaign", "name", "hypothesis"}):
+        raise RecipeError([Problem(f"override '{key}=...'", key, "cannot be swept: a sweep is one campaign")])
     plain = [o for o in overrides if o.partition("=")[0].lstrip("+") not in swept]
     recipe = load_recipe(name, plain) if swept else points[0].recipe
     return _Loaded(recipe, points, _grid(recipe, asked))

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from joyctl.campaign.compare import Decision
 from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import parameters
 from joyctl.campaign.schedule import lr_at
@@ -60,8 +59,14 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
     )
     out.print(_table(prepared, out.width))
-    for name, decision in _refusals(prepared).items():
-        out.print(Text(f" {name}: {decision.reason}", style="red"))
+    if not _fits(prepared, out.width):
+        out.print("")
+        for line in _mixes(prepared):
+            out.print(line)
+    refused = prepared.work.refused
+    if refused:
+        keys = sorted({key for decision in refused.values() for key, _, _ in decision.changes})
+        out.print(Text(f"\n refused: on disk with other settings ({', '.join(keys[:5])})", style="red"))
     totals = _totals(prepared)
     if any(u.epochs > MAX_EPOCHS for r in plan.runs for u in source_use(plan.segment(r.segment), None).values()):
         out.print(Text(f"\n more than {MAX_EPOCHS:g} epochs of a source: repetition starts to cost", style="red"))
@@ -73,20 +78,22 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
             f"{_count(totals['tokens_if_separate'])} as separate full runs{less}"
         )
     todo = len(prepared.work.jobs)
-    out.print(f"\nnext:  {next_command}" if todo else "\nall of it is done:  joyctl report " + plan.campaign)
+    if refused:
+        out.print(f"\nnext:  {next_command} campaign={plan.campaign}-2   or   {next_command} --rerun")
+    else:
+        out.print(f"\nnext:  {next_command}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
 
 
 def _table(prepared: Prepared, width: int) -> Table:
     plan = prepared.plan
     sources = list(plan.recipe.sources)
-    # A column a source where there is room, otherwise the whole mix in one that wraps.
-    spread = 66 + sum(max(len(name), 4) + 2 for name in sources) <= width
+    spread = _fits(prepared, width)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("run", no_wrap=True)
     for head in ("at step", "steps", "LR there"):
         table.add_column(head, justify="right", no_wrap=True)
-    for name in sources if spread else ["mix"]:
-        table.add_column(name, justify="right" if spread else "left", no_wrap=spread)
+    for name in sources if spread else []:
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("epochs", justify="right", no_wrap=True)
     table.add_column("action")
     for run in plan.runs:
@@ -94,19 +101,32 @@ def _table(prepared: Prepared, width: int) -> Table:
         use = source_use(segment, run.branch_step)
         name, most = max(use.items(), key=lambda item: item[1].epochs)
         lr = _lr_at_branch(run, segment)
-        shares = {source: f"{run.mix.get(source, 0.0) * 100:.1f}" for source in sources}
-        whole = " ".join(f"{source} {share}" for source, share in shares.items() if share != "0.0")
-        detail = "" if decision.action == "run" else f" ({decision.reason})"
+        detail = "" if decision.action in ("run", "refuse") else f" ({decision.reason})"
         table.add_row(
             _short(run),
             "-" if run.branch_step is None else f"{run.branch_step:,}",
             "-" if run.branch_step is None else f"{run.end_step - run.branch_step:,}",
             "-" if lr is None else f"{lr:.1e}",
-            *(shares.values() if spread else [whole]),
+            *(f"{run.mix.get(source, 0.0) * 100:.1f}" for source in (sources if spread else [])),
             Text(f"{name} {most.epochs:.1f}", style="red bold" if most.epochs > MAX_EPOCHS else ""),
             Text(decision.action + detail, style={"refuse": "red", "skip": "dim"}.get(decision.action, "")),
         )
     return table
+
+
+def _fits(prepared: Prepared, width: int) -> bool:
+    """Whether a column a source fits; if not, mixes are listed under the table."""
+    names = max(len(_short(run)) for run in prepared.plan.runs)
+    return 54 + names + sum(max(len(name), 4) + 2 for name in prepared.plan.recipe.sources) <= width
+
+
+def _mixes(prepared: Prepared) -> list[str]:
+    """Every mix with the runs that train on it."""
+    runs: dict[str, list[str]] = {}
+    for run in prepared.plan.runs:
+        mix = "  ".join(f"{name} {share * 100:.1f}" for name, share in run.mix.items() if share)
+        runs.setdefault(mix, []).append(_short(run))
+    return [f" mix   {mix}: {', '.join(names)}" for mix, names in runs.items()]
 
 
 def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
@@ -158,10 +178,6 @@ def _totals(prepared: Prepared) -> dict[str, Any]:
 
 def _per_step(segment: SegmentSpec) -> int:
     return segment.training.batch_size * segment.training.seq_len
-
-
-def _refusals(prepared: Prepared) -> dict[str, Decision]:
-    return {name: d for name, d in prepared.work.refused.items() if d.changes}
 
 
 def _shares(weights: dict[str, int]) -> dict[str, float]:
