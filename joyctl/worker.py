@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import time
@@ -67,6 +68,10 @@ def _attempt(folder: Path, stage: Stage, threads: int, progress: Progress | None
     append_line(folder / layout.ATTEMPTS, {**event, "threads": threads})
     outcome, message = "failed", None
     try:
+        # Training listens for itself and saves first; the other stages are short and start again.
+        signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a launcher tells by SIGTERM alone
+            signal.signal(signal.SIGINT, _interrupt)
         files = _STAGES[stage](folder, threads, progress)
         seconds = time.time() - started
         write_json(
@@ -84,6 +89,10 @@ def _attempt(folder: Path, stage: Stage, threads: int, progress: Progress | None
         end = time.time()
         ended = {**event, "end": end, "outcome": outcome, "error": message, "seconds": end - started}
         append_line(folder / layout.ATTEMPTS, ended)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interrupted("stopped as asked", hint="The same command goes on from there.")
 
 
 def _train(folder: Path, threads: int, progress: Progress | None) -> Path:

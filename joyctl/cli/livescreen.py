@@ -96,7 +96,8 @@ class LiveScreen:
         elif all(s.state == "done" for s in states):
             row[1] = Text("✓  " + score_line(self.prepared.folder / folder), style="green")
         else:
-            row[1] = Text("waiting", style="dim")
+            todo = next(s.job.stage for s in states if s.state != "done")
+            row[1] = Text(f"{todo} waits", style="dim")
         return row
 
     def _training(self, folder: str, segment: SegmentSpec, state: JobState) -> tuple[int, str, str]:

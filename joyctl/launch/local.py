@@ -116,7 +116,7 @@ def _collect(running: list[_Running], board: Board, done: Callable[..., None]) -
         if job.process.exitcode == 0:
             job.state.state = "done"
             done(job.state.key)
-        elif job.process.exitcode == Interrupted.exit_code:
+        elif job.process.exitcode == Interrupted.exit_code or (job.asked and job.process.exitcode < 0):
             job.state.state = "stopped"
         else:
             job.state.state = "failed"

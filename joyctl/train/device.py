@@ -68,6 +68,9 @@ def prepare() -> str:
     """
     # MKL otherwise splits sums by the number of threads; with this, 1 and 2 threads give the same bits.
     os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
+    # A thread that waits for its companion spins for a whole time slice by default; where another process
+    # shares the cores, two threads then train ten times slower than one. This is as fast on idle cores.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     # Ask the driver's library, not the driver, whether a GPU is there: initialising CUDA here would break
     # it in every process forked from this one.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
