@@ -194,6 +194,29 @@ def test_bad_input_is_one_message_exit_code_3_and_nothing_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_is_not_there_is_exit_code_6_with_a_remedy(tmp_path: Path, data: Path) -> None:
+    place = Place(tmp_path, data)
+    for words, said in (
+        (["report"], "joyctl sweep"),
+        (["status", "small"], "no campaign 'small'"),
+        (["data", "order", "small.yaml", "--run", "upsample-20"], "joyctl sweep small"),
+        (["data", "list", "small.yaml", "--data", "elsewhere"], "joyctl data build"),
+    ):
+        failed = place.call(*words)
+        assert failed.returncode == 6 and said in failed.stderr and "Traceback" not in failed.stderr, words
+
+
+def test_a_swept_campaign_name_is_refused(tmp_path: Path, data: Path) -> None:
+    failed = Place(tmp_path, data).call("plan", "small.yaml", "campaign=a,b")
+    assert failed.returncode == 3 and "cannot be swept" in failed.stderr
+
+
+def test_the_picture_of_the_table_needs_no_network(done: Place) -> None:
+    assert done.call("report", "--format", "svg", "--output", "table.svg").returncode == 0
+    drawn = (done.folder / "table.svg").read_text()
+    assert drawn.startswith("<svg") and "upsample-40" in drawn and "url(http" not in drawn.replace('"', "")
+
+
 def test_a_campaign_that_another_process_holds_is_refused(done: Place) -> None:
     from joyctl.store.campaign import campaign_lock
 

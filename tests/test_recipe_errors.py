@@ -282,12 +282,12 @@ def test_a_recipe_that_is_not_there(name: str, expected: str):
 def test_a_cluster_that_is_not_there_and_a_bad_one():
     with pytest.raises(RecipeError, match=r"cluster 'locl': no built-in cluster has this name; did you mean 'local'\?"):
         load_cluster("locl")
-    Path("c.yaml").write_text("kind: local\ncors: 2\nranks: 0\n")
+    Path("c.yaml").write_text("kind: local\ncors: 2\ncores: 0\n")
     with pytest.raises(RecipeError) as caught:
         load_cluster("./c.yaml")
     assert [str(problem) for problem in caught.value.problems] == [
         "./c.yaml:2:1 cors: unknown key; did you mean 'cores'?",
-        "./c.yaml:3:8 ranks: 0 is not a whole number above 0",
+        "./c.yaml:3:8 cores: 0 is not a whole number above 0",
     ]
 
 

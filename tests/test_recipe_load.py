@@ -41,7 +41,7 @@ def test_the_built_in_recipe_is_the_micro_world():
 
 
 def test_the_built_in_cluster_is_this_machine():
-    assert load_cluster() == Cluster(kind="local", cores=None, ranks=1)
+    assert load_cluster() == Cluster(kind="local", cores=None)
     assert load_cluster("local", ["cores=2"]).cores == 2
 
 

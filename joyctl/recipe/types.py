@@ -255,5 +255,3 @@ class Cluster(Strict):
     """`local`: processes on this machine."""
     cores: int | None = Field(default=None, gt=0)
     """Processor cores to use; all that this process may run on when not given."""
-    ranks: int = Field(default=1, gt=0)
-    """Processes of one training job (one a GPU; gloo on CPU)."""
