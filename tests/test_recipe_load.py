@@ -93,7 +93,7 @@ def test_interpolations_are_resolved():
         ("phase.durations.0=0.07", "phase.durations", (0.07, 0.1, 0.15, 0.2, 0.25, 0.3)),
         ("~schedule", "schedule.kind", "linear"),
         ("phase.policy=replace:web", "phase.policy", "replace:web"),
-        ("mixes.upsampled.web=0", "mixes.upsampled", {"web": 0.0, "math": 0.37, "code": 0.15, "facts": 0.38}),
+        ("mixes.upsampled.web=0", "mixes.upsampled", {"web": 0.0, "math": 0.38, "code": 0.15, "facts": 0.37}),
     ],
 )
 def test_overrides_are_hydras(override: str, key: str, value: object):

@@ -91,8 +91,9 @@ def _truncated(std: float, a: float = -2.0, b: float = 2.0) -> dict[str, Any]:
 def _parallelize(model: Any, *, parallel_dims: Any, training: Any, **settings: Any) -> Any:
     """torchtitan's own (FSDP), but for what a CPU needs.
 
-    One process in float32 has nothing to shard and nothing to cast: it is left unwrapped. On several, torchtitan divides gradients by a factor of 1, which FSDP turns into a
-    reduction that gloo lacks; it is told to sum instead.
+    One process in float32 has nothing to shard and nothing to cast: it is left unwrapped. On several,
+    torchtitan divides gradients by a factor of 1, which FSDP turns into a reduction that gloo lacks; it is
+    told to sum instead.
     """
     cpu = titan.device_type == "cpu"
     if cpu and parallel_dims.world_size == 1 and training.mixed_precision_param == "float32":
