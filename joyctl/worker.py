@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
 from joyctl.errors import Interrupted, JoyctlError, Refused
 from joyctl.store import layout
+from joyctl.store.campaign import read_campaign_json
 from joyctl.store.files import append_line, sha256_file, write_json
 
 Progress = Callable[[str, int, int], None]
@@ -110,14 +111,15 @@ def _export(folder: Path, threads: int, progress: Progress | None) -> Path:
     from joyctl.train.export import export_model
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
-    trained = layout.campaign_of(folder) / run.segment
+    campaign = layout.campaign_of(folder)
+    trained = campaign / run.segment
     spec = SegmentSpec.model_validate_json((trained / layout.SEGMENT).read_bytes())
     export_model(
         spec,
         layout.checkpoint(trained, run.end_step),
         folder / "hf",
         tokenizer=Path(spec.data_folder) / "tokenizer",
-        card=_card(run, spec),
+        card=_card(run, spec, _recipe_name(campaign), campaign.name),
     )
     return folder / "hf"
 
@@ -146,8 +148,13 @@ def _digests(folder: Path, made: Path) -> dict[str, dict[str, object]]:
     }
 
 
-def _card(run: RunSpec, spec: SegmentSpec) -> str:
-    """Model card of an exported run: what it is, its mix, its base."""
+def _recipe_name(campaign: Path) -> str:
+    kept = read_campaign_json(campaign) or {}
+    return str(kept.get("recipe", {}).get("name", "unknown"))
+
+
+def _card(run: RunSpec, spec: SegmentSpec, recipe: str, campaign: str) -> str:
+    """Model card of an exported run: what it is, its recipe, its mix, its base."""
     mix = "\n".join(f"| {name} | {share:.2%} |" for name, share in run.mix.items())
     phase = f"the last {run.end_step - run.branch_step:,} on this mix" if run.branch_step else "all on this mix"
     dropped = f"\nLeft out: {', '.join(run.dropped)} (policy {run.policy}).\n" if run.dropped else ""
@@ -158,6 +165,7 @@ tags: [joyctl]
 # {run.variant} ({run.id.rpartition("/")[2]})
 
 A final phase of pretraining, made by joyctl to measure what data is worth. Not a model for use.
+Recipe `{recipe}`, campaign `{campaign}`, run `{run.id}`.
 
 {run.end_step:,} steps of {spec.training.batch_size} x {spec.training.seq_len} tokens, {phase}.
 

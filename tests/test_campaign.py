@@ -92,6 +92,23 @@ def test_every_expected_file_is_there_and_marked(done: Place) -> None:
     assert {run["state"] for run in counted["runs"]} == {"done"}
 
 
+def test_an_exported_run_loads_and_says_what_it_is(done: Place) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = done.campaign / "runs" / "drop-math-20" / "s0" / "hf"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert model.config.hidden_size == 128 and len(tokenizer) == 1024
+    card = (folder / "README.md").read_text()
+    for said in (
+        "Recipe `small`",
+        "drop-math-20",
+        "Left out: math (policy renormalise)",
+        "branched at step 80",
+        "| web |",
+    ):
+        assert said in card
+
+
 def test_the_table_compares_every_run_with_its_matched_control(done: Place) -> None:
     report = json.loads(done.call("report", "small", "--format", "json").stdout)
     assert {(d["run"], d["control"]) for d in report["deltas"]} == {
