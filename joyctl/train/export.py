@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.errors import Refused
+from joyctl.errors import Missing, Refused
 from joyctl.recipe.types import Model
 from joyctl.store.files import fsync_folder, write_json, write_text
 from joyctl.train.model import model_spec
@@ -26,7 +26,7 @@ def export_model(spec: SegmentSpec, checkpoint: Path, out: Path, *, tokenizer: P
 
     `tokenizer` is a folder with tokenizer.json and tokenizer_config.json, `card` the text of README.md.
     Reads only the model's part of the checkpoint, in this process alone. Weights are float32, as trained.
-    Raises Refused when the tokenizer has more tokens than the model.
+    Raises Missing when there is no tokenizer, Refused when it has more tokens than the model.
     """
     special = _special_tokens(tokenizer, spec.model.vocab_size)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -92,6 +92,8 @@ def _load(model: Model, checkpoint: Path) -> dict[str, torch.Tensor]:
 
 def _special_tokens(tokenizer: Path, vocab_size: int) -> dict[str, int | None]:
     """Ids of the tokens that begin and end a text, as tokenizer_config.json names them; None where it does not."""
+    if not (tokenizer / "tokenizer.json").is_file():
+        raise Missing(f"{tokenizer} holds no tokenizer.json", hint="Make it: joyctl data build RECIPE")
     whole = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
     ids: dict[str, int] = dict(whole["model"]["vocab"]) if isinstance(whole["model"]["vocab"], dict) else {}
     ids |= {token["content"]: token["id"] for token in whole.get("added_tokens", [])}
