@@ -194,18 +194,17 @@ BAD = [
     (["ablate", "small.yaml", "--drop", "math", "--policy", "renormalize"], "unknown policy"),
     (["sweep", "small.yaml", "+sources.books.category=domain"], "books"),
     (["sweep", "twice.yaml"], "web"),
+    (["sweep", "small.yaml", "eval.suite=core"], "unknown suite"),
 ]
 
 
 @pytest.mark.parametrize(("words", "said"), BAD)
-def test_bad_input_is_one_message_exit_code_3_and_nothing_written(
-    tmp_path: Path, data: Path, words: list[str], said: str
-) -> None:
-    place = Place(tmp_path, data)
+def test_bad_input_is_one_message_exit_code_3_and_nothing_written(tmp_path: Path, words: list[str], said: str) -> None:
+    place = Place(tmp_path, tmp_path / "data")
     twice = RECIPE + "sources:\n  web: {category: large_cc}\n  web: {category: large_cc}\n"
     (place.folder / "twice.yaml").write_text(twice, encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
-    failed = place.call(*words)
+    failed = place.call(*words)  # in a place without data: not even that is made
     assert failed.returncode == 3, failed.stderr
     assert said in failed.stderr and "Traceback" not in failed.stderr
     assert sorted(tmp_path.rglob("*")) == before

@@ -70,6 +70,16 @@ def parameters(model: Model) -> int:
     return model.n_layers * block + 2 * model.vocab_size * model.dim + model.dim
 
 
+def wanted_variants(point: Point, grid: Grid) -> list[Variant]:
+    """The variants of one recipe. Raises RecipeError for a grid that the recipe cannot serve."""
+    wanted = list(variants(point, grid))
+    total = total_steps(point.recipe.training)
+    if any(not 0 < branch_step(point.recipe.training, v.duration) < total for v in wanted if v.duration):
+        message = f"a duration rounds to no step or to all of the {total:,} steps"
+        raise RecipeError([Problem("--durations", "", message)])
+    return wanted
+
+
 class _Planner:
     """Collects segments and runs; equal ones become one."""
 
@@ -80,12 +90,8 @@ class _Planner:
         self._by_fingerprint: dict[str, str] = {}
 
     def add(self, point: Point, trunk_seed: int) -> None:
-        wanted = list(variants(point, self.grid))
+        wanted = wanted_variants(point, self.grid)
         steps = [branch_step(point.recipe.training, v.duration) for v in wanted]
-        total = total_steps(point.recipe.training)
-        if any(not 0 < s < total for s, v in zip(steps, wanted, strict=True) if v.duration):
-            message = f"a duration rounds to no step or to all of the {total:,} steps"
-            raise RecipeError([Problem("--durations", "", message)])
         # Cut at every duration the recipe names, whatever this command asks for: the next command branches
         # there without training the trunk again.
         planned = {*point.recipe.phase.durations, *point.recipe.phase.drop_at}

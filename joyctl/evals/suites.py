@@ -15,9 +15,7 @@ def tasks_of(suite: str, tasks_folder: Path) -> tuple[str, ...]:
 
     Raises RecipeError for an unknown suite, Missing when the folder or one of the task files is not there.
     """
-    if suite not in SUITES:
-        known = ", ".join(sorted(SUITES))
-        raise RecipeError([Problem("recipe", "eval.suite", f"unknown suite {suite!r}; there is: {known}")])
+    require_suite(suite)
     if not tasks_folder.is_dir():
         raise Missing(f"no task files: {tasks_folder} is no folder", hint=_HINT)
     found: list[str] = []
@@ -27,6 +25,13 @@ def tasks_of(suite: str, tasks_folder: Path) -> tuple[str, ...]:
             raise Missing(f"suite {suite} needs {pattern}.yaml in {tasks_folder}", hint=_HINT)
         found += names
     return tuple(found)
+
+
+def require_suite(suite: str) -> None:
+    """Raise RecipeError for an unknown suite."""
+    if suite not in SUITES:
+        known = ", ".join(sorted(SUITES))
+        raise RecipeError([Problem("recipe", "eval.suite", f"unknown suite {suite!r}; there is: {known}")])
 
 
 _HINT = "`joyctl data build` writes them"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from joyctl.campaign.compare import Work, compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
-from joyctl.campaign.plan import Plan, plan
+from joyctl.campaign.plan import Plan, plan, wanted_variants
 from joyctl.data.build import build
 from joyctl.data.folder import DataFolder
 from joyctl.errors import Problem, RecipeError, Refused
-from joyctl.evals.suites import tasks_of
+from joyctl.evals.suites import require_suite
 from joyctl.launch.disk import find, set_aside, trunk_cuts
 from joyctl.recipe.types import Recipe
 from joyctl.store.campaign import read_campaign_json
@@ -46,9 +46,10 @@ def prepare(
     """
     if len({point.recipe.data.model_dump_json() for point in points}) > 1:
         raise RecipeError([Problem("override 'data...'", "data", "cannot be swept: one campaign, one data folder")])
+    for point in points:  # what is wrong is said before anything is made
+        wanted_variants(point, grid)
+        require_suite(point.recipe.eval.suite)
     data = build(recipe, data_root, progress=notify)
-    for suite in {point.recipe.eval.suite for point in points}:
-        tasks_of(suite, data.path / "tasks")  # an unknown one is said now, not after the training
     facts = DataFacts(
         folder=str(data.path.resolve()),
         tokens={name: source.tokens for name, source in data.sources.items()},
