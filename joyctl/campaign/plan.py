@@ -51,14 +51,9 @@ def plan(
     return Plan(recipe.campaign, recipe, tuple(planner.segments.values()), tuple(planner.runs.values()))
 
 
-def total_steps(training: Training) -> int:
-    """Steps of one full run."""
-    return training.tokens // (training.seq_len * training.batch_size)
-
-
 def branch_step(training: Training, duration: float) -> int:
     """The step after which a phase of that share of all steps begins."""
-    total = total_steps(training)
+    total = training.steps
     return total - round(duration * total)
 
 
@@ -73,7 +68,7 @@ def parameters(model: Model) -> int:
 def wanted_variants(point: Point, grid: Grid) -> list[Variant]:
     """The variants of one recipe. Raises RecipeError for a grid that the recipe cannot serve."""
     wanted = list(variants(point, grid))
-    total = total_steps(point.recipe.training)
+    total = point.recipe.training.steps
     if any(not 0 < branch_step(point.recipe.training, v.duration) < total for v in wanted if v.duration):
         message = f"a duration rounds to no step or to all of the {total:,} steps"
         raise RecipeError([Problem("--durations", "", message)])
@@ -108,9 +103,9 @@ class _Planner:
             self.segments.setdefault(spec.id, spec)
 
     def _trunk_folder(self, point: Point, seed: int) -> str:
-        total = total_steps(point.recipe.training)
+        total = point.recipe.training.steps
         mine = self._trunk_segment(point, seed, "", 0, total)
-        plain = self._trunk_segment(Point(self.recipe), seed, "", 0, total_steps(self.recipe.training))
+        plain = self._trunk_segment(Point(self.recipe), seed, "", 0, self.recipe.training.steps)
         same = fingerprint(mine.identity()) == fingerprint(plain.identity())
         return f"trunk/s{seed}" + ("" if same else label(of_trunk(point.changed)))
 
@@ -125,7 +120,7 @@ class _Planner:
 
     def _add_run(self, point: Point, variant: Variant, trunk_seed: int, seed: int, step: int) -> None:
         recipe, folder = point.recipe, self._trunk_folder(point, trunk_seed)
-        total = total_steps(recipe.training)
+        total = recipe.training.steps
         seeds = f"s{seed}" if trunk_seed == 0 else f"t{trunk_seed}s{seed}"
         identifier = f"{variant.name}/{seeds}"
         if not variant.duration:
@@ -195,7 +190,7 @@ class _Planner:
             parent=parent,
             start_step=start,
             end_step=end,
-            total_steps=total_steps(recipe.training),
+            total_steps=recipe.training.steps,
             order=OrderSpec(rows=rows, phases=phases, seed=seed),
             model=recipe.model,
             training=recipe.training,

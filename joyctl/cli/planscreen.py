@@ -53,7 +53,7 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
     out.print(Text(f"{plan.campaign} · {plan.recipe.hypothesis}", style="bold"))
     trunk = next(s for s in plan.segments if s.parent is None)
     base = "  ".join(f"{name} {float(share) * 100:.1f}" for name, share in normalise(plan.recipe.mixes.base).items())
-    tokens = trunk.total_steps * trunk.training.batch_size * trunk.training.seq_len
+    tokens = trunk.total_steps * trunk.training.tokens_per_step
     out.print(
         f"{runs} runs, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
         f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
@@ -140,7 +140,7 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
         "control": run.control,
         "branch_step": run.branch_step,
         "end_step": run.end_step,
-        "tokens": run.end_step * segment.training.batch_size * segment.training.seq_len,
+        "tokens": run.end_step * segment.training.tokens_per_step,
         "mix": run.mix,
         "sources": {name: _use_json(u) for name, u in use.items()},
         "lr_at_branch": _lr_at_branch(run, segment),
@@ -169,15 +169,11 @@ def _totals(prepared: Prepared) -> dict[str, Any]:
     """Of what this plan still has to train; `tokens_if_separate` of a full run for each of its runs."""
     plan = prepared.plan
     todo = [s for s in plan.segments if prepared.work.segments[s.id].action in ("run", "resume")]
-    tokens = sum((s.end_step - s.start_step) * _per_step(s) for s in todo)
+    tokens = sum((s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     # 6 floating-point operations a parameter and token: Kaplan et al., arXiv 2001.08361.
-    flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * _per_step(s) for s in todo)
-    separate = sum(run.end_step * _per_step(plan.segment(run.segment)) for run in plan.runs)
+    flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
+    separate = sum(run.end_step * plan.segment(run.segment).training.tokens_per_step for run in plan.runs)
     return {"tokens": tokens, "tokens_if_separate": separate, "flops": flops, "gpu_hours": None}
-
-
-def _per_step(segment: SegmentSpec) -> int:
-    return segment.training.batch_size * segment.training.seq_len
 
 
 def _shares(weights: dict[str, int]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
 from joyctl.errors import Refused
 from joyctl.store import layout
 from joyctl.store.campaign import read_campaign_json
-from joyctl.store.files import write_json, write_text
+from joyctl.store.files import last_object, write_json, write_text
 
 Spec = TypeVar("Spec", SegmentSpec, RunSpec)
 
@@ -82,20 +82,7 @@ def set_aside(campaign: Path, folders: Iterable[str]) -> Path:
 
 def last_metrics(folder: Path) -> dict[str, Any] | None:
     """The last whole line of a segment's metrics.jsonl; None when there is none."""
-    path = folder / layout.METRICS
-    if not path.exists():
-        return None
-    with path.open("rb") as f:
-        f.seek(max(0, f.seek(0, 2) - 16_384))
-        lines = f.read().split(b"\n")
-    for line in reversed(lines[:-1]):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict) and "step" in value:
-            return value
-    return None
+    return last_object(folder / layout.METRICS)
 
 
 def _found(folder: Path, *, sandbox: bool) -> Found:

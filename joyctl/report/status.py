@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -18,10 +17,9 @@ from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
 from joyctl.errors import Missing
 from joyctl.store import layout
 from joyctl.store.campaign import read_campaign_json
-from joyctl.store.files import read_lines
+from joyctl.store.files import last_object, read_lines
 
 State = Literal["done", "running", "failed", "pending"]
-_TAIL = 65_536
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def _alive(attempt: Mapping[str, Any]) -> bool:
 def _steps(here: Path, name: str) -> tuple[int | None, int | None, float | None]:
     """(steps done, steps to do, last loss) of the training in folder `here`."""
     span = _span(here, name)
-    last = _last_record(here / layout.METRICS)
+    last = last_object(here / layout.METRICS)
     step, loss = (last.get("step"), last.get("loss")) if last else (None, None)
     done = max(0, step - span[0]) if span and isinstance(step, int) else None
     return done, span[1] - span[0] if span else None, loss if isinstance(loss, float) else None
@@ -187,22 +185,3 @@ def _segment_span(text: bytes) -> tuple[int, int]:
 def _run_span(text: bytes) -> tuple[int, int]:
     run = RunSpec.model_validate_json(text)
     return run.branch_step or 0, run.end_step
-
-
-def _last_record(path: Path) -> dict[str, Any] | None:
-    """The last whole JSON object of a JSON-lines file, read from its end only."""
-    try:
-        with path.open("rb") as f:
-            size = f.seek(0, os.SEEK_END)
-            f.seek(max(0, size - _TAIL))
-            lines = f.read().splitlines()
-    except FileNotFoundError:
-        return None
-    for line in reversed(lines):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            return value
-    return None

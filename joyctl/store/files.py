@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+_TAIL = 65_536  # more bytes than a line has
 
 
 @contextmanager
@@ -70,6 +73,24 @@ def read_lines(path: Path) -> list[dict[str, object]]:
         if isinstance(value, dict):
             found.append(value)
     return found
+
+
+def last_object(path: Path) -> dict[str, Any] | None:
+    """The last whole JSON object of a JSON-lines file, read from its end only; None when there is none."""
+    try:
+        with path.open("rb") as f:
+            f.seek(max(0, f.seek(0, os.SEEK_END) - _TAIL))
+            lines = f.read().splitlines()
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            return value
+    return None
 
 
 def fsync_folder(folder: Path) -> None:

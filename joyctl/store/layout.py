@@ -8,12 +8,13 @@ CAMPAIGN = "campaign.json"
 SEGMENT = "segment.json"
 RUN = "run.json"
 METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoint"
 ATTEMPTS = "attempts.jsonl"
 
 
 def checkpoint(segment_folder: Path, step: int) -> Path:
     """The checkpoint of a segment at a step."""
-    return segment_folder / "checkpoint" / f"step-{step}"
+    return segment_folder / CHECKPOINTS / f"step-{step}"
 
 
 def marker(folder: Path, stage: str) -> Path:

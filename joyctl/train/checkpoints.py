@@ -9,8 +9,8 @@ from pathlib import Path
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from joyctl.errors import Missing, Refused
+from joyctl.store import layout
 
-FOLDER = "checkpoint"
 _METADATA = ".metadata"  # torch.distributed.checkpoint writes it last, under a temporary name
 _NEEDED = {
     "optimizer.": "optimizer state",
@@ -20,11 +20,6 @@ _NEEDED = {
 }
 
 
-def path_of(folder: Path, step: int) -> Path:
-    """Where segment folder `folder` keeps its checkpoint of `step`."""
-    return folder / FOLDER / f"step-{step}"
-
-
 def is_complete(checkpoint: Path) -> bool:
     """Whether writing it came to its end."""
     return (checkpoint / _METADATA).is_file()
@@ -32,20 +27,20 @@ def is_complete(checkpoint: Path) -> bool:
 
 def steps(folder: Path) -> list[int]:
     """Steps of which a checkpoint folder exists, complete or torn, rising."""
-    found = (folder / FOLDER).glob("step-*")
+    found = (folder / layout.CHECKPOINTS).glob("step-*")
     return sorted(int(path.name[5:]) for path in found if re.fullmatch(r"step-\d+", path.name))
 
 
 def newest(folder: Path) -> int | None:
     """Newest step with a complete checkpoint."""
-    return max((step for step in steps(folder) if is_complete(path_of(folder, step))), default=None)
+    return max((step for step in steps(folder) if is_complete(layout.checkpoint(folder, step))), default=None)
 
 
 def keep_only(folder: Path, step: int | None) -> None:
     """Remove every checkpoint but that of `step`, torn ones too."""
     for other in steps(folder):
         if other != step:
-            remove(path_of(folder, other))
+            remove(layout.checkpoint(folder, other))
 
 
 def remove(checkpoint: Path) -> None:

@@ -15,7 +15,7 @@ from torchtitan.tools import utils as titan
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
 from joyctl.recipe.types import Optimizer
-from joyctl.train import checkpoints
+from joyctl.store import layout
 from joyctl.train.loader import OrderedLoader
 from joyctl.train.lr import GlobalStepLR
 from joyctl.train.metrics import JsonlMetrics
@@ -64,7 +64,7 @@ def trainer_config(
         parallelism=ParallelismConfig(data_parallel_shard_degree=-1, spmd_backend="partial_dtensor"),
         checkpoint=CheckpointManager.Config(
             enable=True,
-            folder=checkpoints.FOLDER,
+            folder=layout.CHECKPOINTS,
             interval=sys.maxsize,  # SegmentTrainer says when
             initial_load_path=None if parent_checkpoint is None else str(parent_checkpoint.absolute()),
             initial_load_model_only=False,

@@ -16,9 +16,9 @@ from torchtitan.tools.logging import logger
 
 from joyctl.data.order import Order
 from joyctl.errors import Diverged, Refused
+from joyctl.store import layout
 from joyctl.store.files import read_lines, write_text
 
-FILE = "metrics.jsonl"
 LOG_EVERY = 100
 """Steps between two lines in the log for people."""
 
@@ -44,7 +44,7 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
 
         Raises Refused when a line of a step that the checkpoint covers is missing.
         """
-        path = folder / FILE
+        path = folder / layout.METRICS
         _keep(path, first, done)
         self._order, self._batch_size, self._seq_len = order, batch_size, seq_len
         self._file = path.open("a", encoding="utf-8", buffering=1)  # a reader sees whole lines as they come
