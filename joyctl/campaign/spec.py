@@ -6,7 +6,8 @@ from typing import Literal
 
 from joyctl.recipe.types import Model, Optimizer, Schedule, Strict, Training
 
-Stage = Literal["train", "export", "eval"]
+Stage = Literal["train", "export", "eval", "score"]
+"""`eval` scores and generates on the GPU; `score` executes generated code in the sandbox, on the processor."""
 
 
 class OrderPhase(Strict):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from joyctl.recipe.types import Data, Mixes, Model, Phase, Training
+    from joyctl.recipe.types import Data, Mixes, Model, Phase, SlurmCluster, Training
 
 Loc = tuple[str | int, ...]
 
@@ -106,6 +107,46 @@ def check_recipe(
     if phase is not None:
         for key, shares in (("durations", phase.durations), ("drop_at", phase.drop_at)):
             yield from _check_shares(("phase", key), shares, training)
+
+
+def minutes(time: str | int) -> int:
+    """A wall time in whole minutes, rounded up. Raises ValueError for what is none."""
+    text = str(time)
+    if re.fullmatch(r"\d+", text):
+        found = int(text)
+    else:
+        match = re.fullmatch(r"(?:(\d+)-)?(\d{1,3}):(\d{2})(?::(\d{2}))?", text)
+        if match is None or (match[1] is None and match[4] is None):
+            raise ValueError(f"{text!r} is no wall time; give minutes, HH:MM:SS or D-HH:MM:SS")
+        days, hours, mins, seconds = (int(part or 0) for part in match.groups())
+        found = (days * 24 + hours) * 60 + mins + (seconds > 0)
+    if not found:
+        raise ValueError("no time at all; give at least a minute")
+    return found
+
+
+def check_time(time: str | int) -> str | int:
+    """The time as given. Raises ValueError for what is none."""
+    minutes(time)
+    return time
+
+
+def check_slurm(cluster: SlurmCluster) -> Iterator[Finding]:
+    """What must hold between the keys of a Slurm cluster."""
+    for name, stage in (("train", cluster.stages.train), ("eval", cluster.stages.eval), ("score", cluster.stages.score)):
+        above = ("stages", name)
+        memory = [key for key in ("mem", "mem_per_cpu", "mem_per_gpu") if getattr(stage, key) is not None]
+        if len(memory) > 1:
+            yield Finding((*above, memory[1]), f"{memory[0]} is given as well; Slurm takes only one of them")
+        if name != "train" and stage.nodes > 1:
+            yield Finding((*above, "nodes"), f"{stage.nodes}; only training can use several nodes")
+        if name != "train" and (stage.processes_per_node or 1) > 1:
+            yield Finding((*above, "processes_per_node"), "only training can use several processes")
+        if stage.gres is not None and stage.gpus_per_node:
+            yield Finding((*above, "gres"), "gpus_per_node is given as well; give one of them")
+    if cluster.signal_grace_s >= 60 * cluster.stages.train.minutes:
+        message = f"{cluster.signal_grace_s} s leave nothing of stages.train.time, {cluster.stages.train.time}"
+        yield Finding(("signal_grace_s",), message, (("stages", "train", "time"),))
 
 
 def _unknown_source(name: str, sources: Collection[str]) -> str:

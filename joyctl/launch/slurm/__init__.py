@@ -1,0 +1,1 @@
+"""Campaigns on Slurm: arrays with dependencies, a ledger, a worker on the node, states from squeue and sacct."""
