@@ -83,6 +83,7 @@ class _Planner:
         self.segments: dict[str, SegmentSpec] = {}
         self.runs: dict[str, RunSpec] = {}
         self._by_fingerprint: dict[str, str] = {}
+        self._trunk_folders: dict[tuple[int, int], str] = {}  # by point, which outlives this, and seed
 
     def add(self, point: Point, trunk_seed: int) -> None:
         wanted = wanted_variants(point, self.grid)
@@ -103,6 +104,12 @@ class _Planner:
             self.segments.setdefault(spec.id, spec)
 
     def _trunk_folder(self, point: Point, seed: int) -> str:
+        known = self._trunk_folders.get((id(point), seed))
+        if known is None:
+            known = self._trunk_folders[(id(point), seed)] = self._find_trunk_folder(point, seed)
+        return known
+
+    def _find_trunk_folder(self, point: Point, seed: int) -> str:
         total = point.recipe.training.steps
         mine = self._trunk_segment(point, seed, "", 0, total)
         plain = self._trunk_segment(Point(self.recipe), seed, "", 0, self.recipe.training.steps)
@@ -170,6 +177,7 @@ class _Planner:
                 batch_size=point.recipe.eval.batch_size,
                 data_folder=self.data.folder,
                 data_sha256=self.data.tasks_sha256,
+                runs_code=point.runs_code,
             ),
         )
 

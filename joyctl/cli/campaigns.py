@@ -167,7 +167,7 @@ def _load(asked: _Asked) -> _Loaded:
     return _Loaded(recipe, points, _grid(recipe, asked))
 
 
-def _prepare(loaded: _Loaded, asked: _Asked) -> Prepared:
+def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False) -> Prepared:
     from joyctl.evals.sandbox import probe
     from joyctl.launch.prepare import prepare
 
@@ -178,7 +178,7 @@ def _prepare(loaded: _Loaded, asked: _Asked) -> Prepared:
         results=asked.results,
         data_root=asked.data,
         notify=note,
-        sandbox=probe() is None,
+        sandbox=on_nodes or probe() is None,  # whether nodes have one, joyctl doctor finds out
     )
 
 
@@ -194,28 +194,83 @@ def _show(prepared: Prepared, asked: _Asked) -> None:
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool) -> None:
     from joyctl.launch.prepare import refuse_drift, replace_drifted
     from joyctl.recipe.load import load_cluster
-    from joyctl.store.campaign import campaign_lock
+    from joyctl.store.campaign import campaign_lock, read_campaign_json
 
     cluster, loaded = load_cluster(cluster_name), _load(asked)
+    slurm = cluster.kind == "slurm"
     if dry_run:
-        _show(_prepare(loaded, asked), asked)
+        prepared = _prepare(loaded, asked, on_nodes=slurm)
+        if cluster.kind == "slurm":
+            from joyctl.cli.queueing import show_scripts
+
+            if not asked.as_json:
+                _show(prepared, asked)
+            show_scripts(prepared, cluster, as_json=asked.as_json)
+        else:
+            _show(prepared, asked)
         return
-    from joyctl.cli.running import run_here
+    if not slurm:
+        _warm_up_while_making_data(loaded, asked)
+    prepared = _prepare(loaded, asked, on_nodes=slurm)
+    if not rerun:
+        refuse_drift(prepared, _command(asked))
+    command = shlex.join(["joyctl", *sys.argv[1:]])
+    known = read_campaign_json(prepared.folder) is not None
+    with campaign_lock(prepared.folder):
+        if not slurm or rerun:
+            _refuse_live(prepared, rerun)
+        if rerun and prepared.work.refused:
+            note(f"set aside in {replace_drifted(prepared)}")
+        if known or read_campaign_json(prepared.folder) is not None:
+            # Again under the lock: another process may have finished something since.
+            prepared = _prepare(loaded, asked, on_nodes=slurm)
+            refuse_drift(prepared, _command(asked))
+        if cluster.kind == "slurm":
+            from joyctl.cli.queueing import run_on_slurm
+
+            run_on_slurm(prepared, cluster, cluster_name, command=command, again=_again(), as_json=asked.as_json)
+        else:
+            from joyctl.cli.running import run_here
+
+            run_here(prepared, cluster, command=command, as_json=asked.as_json)
+
+
+def _warm_up_while_making_data(loaded: _Loaded, asked: _Asked) -> None:
     from joyctl.data.build import data_folder_for
     from joyctl.launch.local import warm_up
 
     if not data_folder_for(loaded.recipe, asked.data).exists():
         warm_up()  # the imports of training and scoring go on while the data is made
-    prepared = _prepare(loaded, asked)
-    if not rerun:
-        refuse_drift(prepared, _command(asked))
-    with campaign_lock(prepared.folder):
-        if rerun and prepared.work.refused:
-            note(f"set aside in {replace_drifted(prepared)}")
-        # Again under the lock: another process may have finished something since.
-        prepared = _prepare(loaded, asked)
-        refuse_drift(prepared, _command(asked))
-        run_here(prepared, cluster, command=shlex.join(["joyctl", *sys.argv[1:]]), as_json=asked.as_json)
+
+
+def _refuse_live(prepared: Prepared, rerun: bool) -> None:
+    """Raise Refused when jobs on Slurm are still to work in these folders."""
+    from joyctl.errors import Missing, Refused
+    from joyctl.launch.slurm.campaign import live_stages
+    from joyctl.launch.slurm.client import NoAnswer, call
+
+    name = prepared.plan.campaign
+    try:
+        live = live_stages(prepared.folder, call)
+    except NoAnswer:
+        raise
+    except Missing as error:
+        raise Refused(
+            f"jobs of {name} were submitted to Slurm, which cannot be asked here: {error.message}",
+            hint=f"Go on where it can, or, if none of them can still run, remove {prepared.folder / 'slurm'}.",
+        ) from error
+    if live:
+        jobs = len({each.job for each in live.values()})
+        what = "set aside what they work on" if rerun else "run here as well"
+        raise Refused(
+            f"{jobs} jobs of {name} are in Slurm's queue; it would be wrong to {what}",
+            hint=f"Wait for them (joyctl status {name}), or take them back (joyctl cancel).",
+        )
+
+
+def _again() -> list[str]:
+    """The words of this command for a job that submits the rest: never one that sets results aside."""
+    return [word for word in sys.argv[1:] if word not in ("--rerun", "--json")]
 
 
 def _command(asked: _Asked) -> str:

@@ -7,31 +7,33 @@ import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import get_args
 
 import typer
 from rich.console import Console
 from rich.live import Live
 
+from joyctl.campaign.spec import Stage
 from joyctl.cli.livescreen import LiveScreen, finished_line
 from joyctl.errors import Interrupted, RunsFailed
 from joyctl.launch.board import Board
 from joyctl.launch.disk import write_plan
 from joyctl.launch.local import run_jobs
 from joyctl.launch.prepare import Prepared
-from joyctl.recipe.types import Cluster
+from joyctl.recipe.types import LocalCluster
 from joyctl.store import layout
 
 _VERSIONS = ("joyctl", "torch", "torchtitan", "lm_eval", "transformers", "datasets", "numpy")
 
 
-def run_here(prepared: Prepared, cluster: Cluster, *, command: str, as_json: bool) -> None:
+def run_here(prepared: Prepared, cluster: LocalCluster, *, command: str, as_json: bool) -> None:
     """Run every job that is missing.
 
     Raises RunsFailed when some failed and Interrupted when it was stopped; both leave what is done done.
     """
     console = Console(stderr=True, highlight=False)
     name, jobs = prepared.plan.campaign, prepared.work.jobs
-    write_plan(prepared.folder, prepared.plan, command, {package: version(package) for package in _VERSIONS})
+    record_plan(prepared, command)
     if not jobs:
         console.print(f"{name}: all {len(prepared.plan.runs)} runs are done, nothing to do.")
         _finish(prepared, None, as_json, console)
@@ -41,6 +43,11 @@ def run_here(prepared: Prepared, cluster: Cluster, *, command: str, as_json: boo
     cores = cluster.cores or len(os.sched_getaffinity(0))
     board = _watched(prepared, cores, console)
     _finish(prepared, board, as_json, console)
+
+
+def record_plan(prepared: Prepared, command: str) -> None:
+    """Write specs and campaign.json, with the versions of all that determines numbers."""
+    write_plan(prepared.folder, prepared.plan, command, {package: version(package) for package in _VERSIONS})
 
 
 def _watched(prepared: Prepared, cores: int, console: Console) -> Board:
@@ -124,10 +131,7 @@ def _outcome(prepared: Prepared, board: Board | None) -> dict[str, object]:
 def _where_the_time_went(board: Board) -> str:
     """Wall time, and how much of the cores' time went into each stage."""
     wall = time.time() - board.started
-    spent = {
-        stage: sum(s.seconds * s.threads for s in board.jobs if s.job.stage == stage)
-        for stage in ("train", "export", "eval")
-    }
+    spent = {stage: sum(s.seconds * s.threads for s in board.jobs if s.job.stage == stage) for stage in get_args(Stage)}
     total = wall * board.cores
     parts = [f"{stage} {seconds / total:.0%}" for stage, seconds in spent.items()]
     idle = max(0.0, 1 - sum(spent.values()) / total)

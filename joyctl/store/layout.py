@@ -10,6 +10,7 @@ RUN = "run.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoint"
 ATTEMPTS = "attempts.jsonl"
+SUBMIT = "submit.sh"
 
 
 def checkpoint(segment_folder: Path, step: int) -> Path:

@@ -54,10 +54,14 @@ def call(*command: str, text: str | None = None, keep: Sequence[int] = ()) -> An
             pass_fds=keep, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise NoAnswer(f"{command[0]} gave no answer in {_SECONDS:.0f} s", hint="Is Slurm up? Try again later.") from error
+        raise NoAnswer(
+            f"{command[0]} gave no answer in {_SECONDS:.0f} s", hint="Is Slurm up? Try again later."
+        ) from error
     answer = Answer(done.returncode, done.stdout, done.stderr)
     if answer.code and any(word in answer.err for word in _DOWN):
-        raise NoAnswer(f"{command[0]}: {answer.reason}", hint="Nothing is lost; the same command works when it is back.")
+        raise NoAnswer(
+            f"{command[0]}: {answer.reason}", hint="Nothing is lost; the same command works when it is back."
+        )
     return answer
 
 

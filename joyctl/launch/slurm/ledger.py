@@ -1,11 +1,11 @@
 """What was submitted: one manifest for each array, written before sbatch, and a ledger of what became of it.
 
-    <campaign>/slurm/            a folder, or a link into the cluster file's `shared_root`
-      arrays/<name>.json         the manifest: which array index is which stages of which folder
-      arrays/<name>.sh           the sbatch script
-      ledger.jsonl               {event: submitted|released|cancelled, name, job, time}
-      log/<array job>_<index>.out
-      code/<digest>/             what runs
+<campaign>/slurm/            a folder, or a link into the cluster file's `shared_root`
+  arrays/<name>.json         the manifest: which array index is which stages of which folder
+  arrays/<name>.sh           the sbatch script
+  ledger.jsonl               {event: submitted|released|cancelled, name, job, time}
+  log/<array job>_<index>.out
+  code/<digest>/             what runs
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from joyctl.store.files import append_line, read_lines, write_json
 JobKind = Literal["train", "eval", "score"]
 """What a job asks resources for; an `eval` job exports as well."""
 Event = Literal["submitted", "released", "cancelled"]
+
+
+REST = "slurm/rest"
+"""Stands for a folder in the manifest of the small job that submits what did not fit."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class Manifest:
     elements: dict[int, Element]
     """By array index."""
     dependency: str | None
-    """`afterok:<name>_<index>` or `aftercorr:<name>`, of another manifest; None when it can start at once."""
+    """`afterok:<name>_<index>`, `aftercorr:<name>` or `afterany:<name>:<name>...`, of other manifests; None when it
+    can start at once."""
     exclude: tuple[str, ...] = ()
     """Nodes that its jobs must not use."""
     code: str = ""

@@ -15,6 +15,7 @@ from submitit.slurm.slurm import _make_sbatch_string  # the pure function behind
 from joyctl.launch.slurm.ledger import JobKind
 from joyctl.recipe.types import Container, Resources, SlurmCluster
 
+# joyctl's program on the node.
 NODE = "joyctl.launch.slurm.node"
 # srun waits that long for the other nodes of a job when one has ended, beyond what stopping takes.
 _WAIT_SECONDS = 120
@@ -43,7 +44,7 @@ def sbatch_text(
     dependency: str | None = None,
     exclude: Sequence[str] = (),
 ) -> str:
-    """An sbatch script that runs `program` (arguments of joyctl's node program) with the resources of `kind`.
+    """An sbatch script that runs Python with the arguments `program` and the resources of `kind`.
 
     `indices` makes it an array; `dependency` is Slurm's own text (`afterok:202_3`).
     """
@@ -56,8 +57,8 @@ def sbatch_text(
         **({"array": _array(array, cluster.array_parallelism)} if array is not None else {}),
         **cluster.additional_parameters,
     }
-    command = [*_container(cluster.container), place.python, "-m", NODE, *program, *_node_options(cluster, need)]
-    return _make_sbatch_string(
+    command = [*_container(cluster.container), place.python, *program]
+    text: str = _make_sbatch_string(
         command=shlex.join(command),
         folder=place.log,
         job_name=name,
@@ -74,7 +75,7 @@ def sbatch_text(
         qos=need.qos or cluster.qos,
         constraint=need.constraint or cluster.constraint,
         account=cluster.account,
-        wckey=cluster.wckey,  # type: ignore[arg-type]  # None leaves it out
+        wckey=cluster.wckey,  # None leaves it out
         nodelist=cluster.nodelist,
         exclude=",".join([*([cluster.exclude] if cluster.exclude else []), *exclude]) or None,
         exclusive=True if cluster.exclusive and kind == "train" else None,
@@ -86,12 +87,14 @@ def sbatch_text(
         map_count=None if array is None else len(array),
         additional_parameters=further,
     )
+    return text
 
 
 def by_hand_text(cluster: SlurmCluster, place: Place, folder: Path, stages: Sequence[str], name: str) -> str:
     """An sbatch script that does all stages of one folder, with the resources of training, if its folder trains."""
     kind: JobKind = "train" if "train" in stages else "eval"
-    text = sbatch_text(cluster, kind, place, name=name, program=["--folder", str(folder), *stages])
+    program = node_program(cluster, kind, ["--folder", str(folder), *stages])
+    text = sbatch_text(cluster, kind, place, name=name, program=program)
     shebang, _, rest = text.partition("\n")
     about = f"# Does {', '.join(stages)} of {folder.name} again or for the first time: sbatch submit.sh"
     return f"{shebang}\n{about}\n# What it branches from must be trained; what is done already is left as it is.{rest}"
@@ -121,7 +124,7 @@ def _srun(cluster: SlurmCluster, need: Resources) -> list[str]:
     # Since Slurm 22.05 srun does not take over what sbatch was told of cores. When one node's process fails, the
     # others must live on to write down why.
     given = [f"--cpus-per-task={need.cpus_per_task}"] if need.cpus_per_task else []
-    given += ["--kill-on-bad-exit=0", f"--wait={cluster.shutdown_timeout_s + _WAIT_SECONDS}"]
+    given += ["--open-mode=append", "--kill-on-bad-exit=0", f"--wait={cluster.shutdown_timeout_s + _WAIT_SECONDS}"]
     container = cluster.container
     if container is not None and container.runtime == "pyxis":
         given.append(f"--container-image={container.image}")
@@ -138,9 +141,13 @@ def _container(container: Container | None) -> list[str]:
     return ["apptainer", "exec", "--nv", *binds, *workdir, container.image]
 
 
-def _node_options(cluster: SlurmCluster, need: Resources) -> list[str]:
-    """What the node program must know of the cluster file."""
+def node_program(cluster: SlurmCluster, kind: JobKind, arguments: Sequence[str]) -> list[str]:
+    """Python's arguments that run joyctl's node program, with what it must know of the cluster file."""
+    need: Resources = getattr(cluster.stages, kind)
     options = [
+        "-m",
+        NODE,
+        *arguments,
         f"--processes-per-node={need.processes // need.nodes}",
         f"--max-requeues={cluster.max_requeues}",
         f"--shutdown-timeout={cluster.shutdown_timeout_s}",

@@ -60,6 +60,11 @@ def take(root: Path) -> str:
     return digest
 
 
+def digest() -> str:
+    """Digest of the joyctl that runs here: the name its snapshot has."""
+    return _digest(dict(_files()))
+
+
 def _files() -> Iterator[tuple[str, bytes]]:
     """(path in the snapshot, content) of the package and the built-in recipes and clusters."""
     package = Path(__file__).parents[2]
@@ -69,7 +74,7 @@ def _files() -> Iterator[tuple[str, bytes]]:
                 path = Path(folder) / name
                 yield str(Path(package.name) / path.relative_to(package)), path.read_bytes()
     for kind in ("recipe", "cluster"):
-        folder_ = builtin_folder(kind)  # type: ignore[arg-type]
+        folder_ = builtin_folder(kind)
         if not folder_.is_relative_to(package):
             for path in sorted(folder_.glob("*.yaml")):
                 yield f"{kind}s/{path.name}", path.read_bytes()

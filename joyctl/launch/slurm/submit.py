@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from joyctl.errors import JoyctlError, Refused
 from joyctl.launch.slurm.client import Slurm
 from joyctl.launch.slurm.groups import Key
-from joyctl.launch.slurm.ledger import Ledger, Manifest, Submitted, newest
+from joyctl.launch.slurm.ledger import Ledger, Manifest, Submitted
 
 _LOCK_SECONDS = 90.0
 SUBMIT_LIMITS = ("SubmitJobLimit", "MaxSubmitJobs", "SubmitJobsPerUserLimit", "MaxJobCount", "SubmitLimit")
@@ -113,8 +112,8 @@ def read_queue(ledger: Ledger, slurm: Slurm, done: Callable[[str, str], bool]) -
         extra += [job for job in found if job != array.job]
         queue.arrays.append(array)
         if array.job is not None and array.job in found:
-            _note_live(queue, array, found[array.job])
-    if extra:  # sbatch ran twice for one manifest: only the one in the ledger may ever start
+            extra += _note_live(queue, array, found[array.job])
+    if extra:  # sbatch ran twice for one manifest, of which only the one in the ledger may start; or can never start
         slurm("scancel", *extra)
     ledger.forget(never)
     return queue
@@ -128,11 +127,14 @@ def _open(array: Submitted, done: Callable[[str, str], bool]) -> bool:
     )
 
 
-def _note_live(queue: Queue, array: Submitted, rows: Sequence[tuple[int, str, str]]) -> None:
+def _note_live(queue: Queue, array: Submitted, rows: Sequence[tuple[int, str, str]]) -> list[str]:
+    """Note the live ones; returns the ids of those that can never start."""
+    dead: list[str] = []
     held = not array.released
     for index, state, reason in rows:
         if reason == "DependencyNeverSatisfied" or index not in array.manifest.elements:
-            continue  # it can never start: `cancel_dead` takes it out
+            dead.append(array.job_id(index))
+            continue
         if array.released and state == "PENDING" and reason in ("JobHeldUser", "launch_failed_requeued_held"):
             held = True
         element = array.manifest.elements[index]
@@ -143,6 +145,7 @@ def _note_live(queue: Queue, array: Submitted, rows: Sequence[tuple[int, str, st
                 queue.live[(element.folder, stage)] = Live(array, index, state, reason)
     if held and array.job is not None:
         queue.held.append(array.job)
+    return dead
 
 
 @dataclass(frozen=True)
@@ -196,9 +199,12 @@ def resolve(dependency: str | None, ids: dict[str, str]) -> str | None:
     """A manifest's dependency in Slurm's job ids; a name that has none stands as it is."""
     if dependency is None:
         return None
-    how, _, on = dependency.partition(":")
-    name, _, index = on.rpartition("_") if how == "afterok" else (on, "", "")
-    return f"{how}:{ids.get(name, name)}{f'_{index}' if index else ''}"
+    how, *names = dependency.split(":")
+    found = []
+    for on in names:
+        name, _, index = on.rpartition("_") if how == "afterok" else (on, "", "")
+        found.append(ids.get(name, name) + (f"_{index}" if index else ""))
+    return ":".join([how, *found])
 
 
 def _release(ledger: Ledger, slurm: Slurm, arrays: Sequence[Submitted], held: Sequence[str]) -> None:
@@ -207,7 +213,9 @@ def _release(ledger: Ledger, slurm: Slurm, arrays: Sequence[Submitted], held: Se
     answer = slurm("scontrol", "release", ",".join(held))
     # What has left the queue meanwhile cannot be released, and need not be.
     if answer.code and not re.search(r"[Ii]nvalid job|not pending|already finished", answer.err):
-        raise JoyctlError(f"scontrol release: {answer.reason}", hint="The jobs wait held; the same command releases them.")
+        raise JoyctlError(
+            f"scontrol release: {answer.reason}", hint="The jobs wait held; the same command releases them."
+        )
     ledger.record("released", names=[a.manifest.name for a in arrays if a.job in set(held)])
 
 
@@ -225,6 +233,3 @@ def places(queue: Queue) -> dict[Key, tuple[str, int]]:
 def next_wave(arrays: Sequence[Submitted]) -> int:
     """Number of the next submission."""
     return 1 + max((a.manifest.wave for a in arrays), default=0)
-
-
-__all__ = ["Live", "Queue", "SbatchRefused", "Sent", "newest", "places", "read_queue", "resolve", "send", "submit_lock"]
