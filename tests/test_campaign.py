@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -85,11 +86,25 @@ def test_every_expected_file_is_there_and_marked(done: Place) -> None:
     for run in ("control", "upsample-20", "upsample-40", "drop-math-20"):
         here = done.campaign / "runs" / run / "s0"
         stages = {p.name for p in here.glob("DONE.*.json")}
-        assert stages >= {"DONE.export.json", "DONE.eval.json"}
+        assert stages >= {"DONE.export.json", "DONE.eval.json", "DONE.score.json"}
         assert ("DONE.train.json" in stages) == (run != "control")
         assert {p.name for p in (here / "eval").iterdir()} >= {"micro_mc", "micro_math", "micro_code", "heldout_web"}
     counted = json.loads(done.call("status", "--json").stdout)
     assert {run["state"] for run in counted["runs"]} == {"done"}
+
+
+def test_what_the_markers_vouch_for_is_what_lies_there(done: Place) -> None:
+    for marker in done.campaign.rglob("DONE.*.json"):
+        files = json.loads(marker.read_text())["files"]
+        assert files, marker
+        for name, kept in files.items():
+            content = (marker.parent / name).read_bytes()
+            assert kept == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}, (marker, name)
+    here = done.campaign / "runs" / "control" / "s0"
+    evaluated, executed = (set(json.loads((here / f"DONE.{s}.json").read_text())["files"]) for s in ("eval", "score"))
+    code = "eval/micro_code/"
+    assert f"{code}responses.json" in evaluated
+    assert executed - evaluated == {f"{code}results.json", f"{code}samples.jsonl"}
 
 
 def test_an_exported_run_loads_and_says_what_it_is(done: Place) -> None:

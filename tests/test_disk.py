@@ -29,14 +29,14 @@ def done(folder: Path, p: Plan) -> None:
     for segment in p.segments:
         write_json(layout.marker(folder / segment.id, "train"), {})
     for run in p.runs:
-        for stage in ("export", "eval"):
+        for stage in run.stages:
             write_json(layout.marker(layout.run_folder(folder, run.id), stage), {})
 
 
 def test_a_plan_written_and_done_is_found_complete(tmp_path: Path) -> None:
     p = planned(tmp_path)
     write_plan(tmp_path, p, "joyctl sweep", {})
-    assert len(compare(p, find(tmp_path, p, sandbox=True)).jobs) == len(p.segments) + 2 * len(p.runs)
+    assert len(compare(p, find(tmp_path, p, sandbox=True)).jobs) == len(p.segments) + 3 * len(p.runs)
     done(tmp_path, p)
     again = planned(tmp_path)
     assert again == p and compare(again, find(tmp_path, again, sandbox=True)).jobs == ()
@@ -70,10 +70,25 @@ def test_a_score_left_out_for_want_of_a_sandbox_is_made_up_for_when_there_is_one
     p = planned(tmp_path)
     write_plan(tmp_path, p, "joyctl sweep", {})
     done(tmp_path, p)
-    write_json(tmp_path / "runs/control/s0/eval/micro_code/results.json", {"task": "micro_code", "status": "not run"})
+    task = tmp_path / "runs/control/s0/eval/micro_code"
+    write_json(task / "responses.json", {})
+    write_json(task / "results.json", {"task": "micro_code", "status": "not run"})
     assert compare(p, find(tmp_path, p, sandbox=False)).jobs == ()
     jobs = compare(p, find(tmp_path, p, sandbox=True)).jobs
-    assert [(j.folder, j.stage) for j in jobs] == [("runs/control/s0", "eval")]
+    assert [(j.folder, j.stage) for j in jobs] == [("runs/control/s0", "score")]
+
+
+@pytest.mark.parametrize("text", ['{"status": "not run"}', '{"status": '])
+def test_results_that_cannot_be_made_of_responses_are_evaluated_again(tmp_path: Path, text: str) -> None:
+    p = planned(tmp_path)
+    write_plan(tmp_path, p, "joyctl sweep", {})
+    done(tmp_path, p)
+    task = tmp_path / "runs/control/s0/eval/micro_code"
+    task.mkdir(parents=True)
+    (task / "results.json").write_text(text, encoding="utf-8")
+    for sandbox in (False, True):
+        jobs = compare(p, find(tmp_path, p, sandbox=sandbox)).jobs
+        assert [(j.folder, j.stage) for j in jobs] == [("runs/control/s0", "eval"), ("runs/control/s0", "score")]
 
 
 def test_a_damaged_spec_is_refused_by_name(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import evals_world as world
 import pytest
 
+from joyctl.campaign.spec import EvalSpec
 from joyctl.errors import Missing, RecipeError
-from joyctl.evals.harness import evaluate, is_complete
+from joyctl.evals.harness import evaluate, execute, is_complete
 from joyctl.evals.samples import ratio_stderr, scores
 from joyctl.evals.sandbox import probe
 
@@ -38,8 +39,14 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scored(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scored")
-    evaluate(model, world.spec(data), out)
+    score(model, world.spec(data), out)
     return out
+
+
+def score(model: Path, spec: EvalSpec, out: Path) -> None:
+    """Both steps, one after the other."""
+    evaluate(model, spec, out)
+    execute(spec, out)
 
 
 def results(out: Path, task: str) -> dict[str, Any]:
@@ -203,13 +210,13 @@ def test_protocol_does_not_depend_on_place_or_model_but_on_everything_else(
     for name in ("micro_math", "micro_code"):
         path = moved / "tasks" / f"{name}.yaml"
         path.write_text(path.read_text().replace("max_gen_toks: 64", "max_gen_toks: 1"))
-    evaluate(other, world.spec(moved), tmp_path / "out")
+    score(other, world.spec(moved), tmp_path / "out")
     for task in TASKS:
         before, after = results(scored, task), results(tmp_path / "out", task)
         assert before["protocol"] == protocol_hash(before["protocol_parts"])
         assert (before["protocol"] == after["protocol"]) == (task not in ("micro_math", "micro_code"))
         assert before["model"] != after["model"]
-    evaluate(other, world.spec(moved, batch_size=8), tmp_path / "out8")
+    score(other, world.spec(moved, batch_size=8), tmp_path / "out8")
     for task in TASKS:
         assert results(tmp_path / "out8", task)["protocol"] != results(tmp_path / "out", task)["protocol"]
     parts = results(scored, "micro_mc")["protocol_parts"]
@@ -226,6 +233,7 @@ def test_a_second_run_scores_nothing(model: Path, data: Path, scored: Path) -> N
     before = files(scored)
     calls: list[str] = []
     evaluate(model, world.spec(data), scored, on_progress=lambda task, _done, _total: calls.append(task))
+    execute(world.spec(data), scored, on_progress=lambda task, _done, _total: calls.append(task))
     assert files(scored) == before
     assert calls == []
 
@@ -250,6 +258,7 @@ def test_interrupted_and_run_again_only_the_missing_tasks_are_scored(
     assert seen["micro_code"][-1] == (8, 8) and seen["micro_code"][0][0] < 8
     assert all(done <= total for counts in seen.values() for done, total in counts)
     assert {name: content for name, content in files(tmp_path).items() if name in before} == before
+    execute(world.spec(data), tmp_path)
     for task in TASKS:
         assert samples(tmp_path, task) == samples(scored, task)
         assert results(tmp_path, task)["scores"] == results(scored, task)["scores"]
@@ -299,13 +308,14 @@ def test_without_a_sandbox_code_is_not_run_and_everything_else_is_scored(
     model: Path, data: Path, tmp_path: Path, no_sandbox: None
 ) -> None:
     out = tmp_path / "out"
-    generated: list[str] = []
-    evaluate(model, world.spec(data), out, on_progress=lambda task, *_: generated.append(task))
+    executed: list[str] = []
+    evaluate(model, world.spec(data), out)
+    execute(world.spec(data), out, on_progress=lambda task, *_: executed.append(task))
     found = results(out, "micro_code")
     assert found["status"] == "not run"
     assert found["reason"].startswith("no sandbox: bubblewrap is not installed")
     assert found["scores"] == [] and samples(out, "micro_code") == []
-    assert "micro_code" not in generated
+    assert executed == []
     assert {results(out, task)["status"] for task in TASKS if task != "micro_code"} == {"ok"}
 
 
@@ -315,10 +325,12 @@ def test_code_that_was_not_run_is_scored_once_there_is_a_sandbox(
 ) -> None:
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
-        evaluate(model, world.spec(data), tmp_path / "out")
-    again: set[str] = set()
-    evaluate(model, world.spec(data), tmp_path / "out", on_progress=lambda task, *_: again.add(task))
-    assert again == {"micro_code"} and results(tmp_path / "out", "micro_code")["status"] == "ok"
+        score(model, world.spec(data), tmp_path / "out")
+    before = files(tmp_path / "out")
+    execute(world.spec(data), tmp_path / "out")
+    assert results(tmp_path / "out", "micro_code")["status"] == "ok"
+    changed = {name for name, content in files(tmp_path / "out").items() if before[name] != content}
+    assert changed == {"micro_code/results.json", "micro_code/samples.jsonl"}
 
 
 @pytest.mark.parametrize("lack", ["folder", "config.json", "tokenizer.json", "weights"])
@@ -342,6 +354,8 @@ def test_unknown_suites_and_missing_task_files_are_clear_errors(model: Path, dat
         evaluate(model, world.spec(data, suite="core"), out)
     with pytest.raises(Missing, match="no task files"):
         evaluate(model, world.spec(tmp_path), out)
+    with pytest.raises(Missing, match="no task files"):
+        execute(world.spec(tmp_path), out)
     (tmp_path / "tasks").mkdir()
     with pytest.raises(Missing, match=r"micro needs micro_mc\.yaml"):
         evaluate(model, world.spec(tmp_path), out)
@@ -358,7 +372,7 @@ def test_prompts_that_do_not_fit_are_counted(model: Path, data: Path, tmp_path: 
     items = world.math_items()
     items[3]["question"] = "pens " * 400 + str(items[3]["question"])
     world.write_lines(longer / "tasks" / "math.jsonl", items)
-    evaluate(model, world.spec(longer), tmp_path / "out")
+    score(model, world.spec(longer), tmp_path / "out")
     assert {task: results(tmp_path / "out", task)["truncated_prompts"] for task in TASKS} == {
         **dict.fromkeys(TASKS, 0),
         "micro_math": 1,
@@ -378,9 +392,10 @@ assert not {{"evaluate", "torchtitan"}} & set(sys.modules)
 child = os.fork()
 if child == 0:
     from joyctl.campaign.spec import EvalSpec
-    from joyctl.evals.harness import evaluate
+    from joyctl.evals.harness import evaluate, execute
     spec = EvalSpec.model_validate({world.spec(data).model_dump()!r})
     evaluate(Path({str(model)!r}), spec, Path({str(tmp_path / "out")!r}))
+    execute(spec, Path({str(tmp_path / "out")!r}))
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from recipes_for_tests import facts, recipe
 from joyctl.campaign.compare import Found, compare
 from joyctl.campaign.grid import Grid, Point
 from joyctl.campaign.plan import Plan, chain, parameters, plan
+from joyctl.campaign.spec import RunSpec, Stage
 from joyctl.data.ledger import source_use
 from joyctl.errors import RecipeError
 from joyctl.recipe.types import Recipe
@@ -173,14 +175,14 @@ def everything_done(p: Plan) -> dict[str, Found]:
     for r in p.runs:
         folder = f"runs/{r.id}"
         segment = found[folder].segment if folder in found else None
-        found[folder] = Found(segment=segment, run=r, done=frozenset({"train", "export", "eval"}))
+        found[folder] = Found(segment=segment, run=r, done=frozenset({"train", "export", "eval", "score"}))
     return found
 
 
 def test_nothing_on_disk_means_every_stage_once_in_order() -> None:
     p = planned()
     jobs = compare(p, {}).jobs
-    assert len({(j.folder, j.stage) for j in jobs}) == len(jobs) == len(p.segments) + 2 * len(p.runs)
+    assert len({(j.folder, j.stage) for j in jobs}) == len(jobs) == len(p.segments) + 3 * len(p.runs)
     seen: set[tuple[str, str]] = set()
     for job in jobs:
         assert set(job.needs) <= seen
@@ -193,14 +195,50 @@ def test_all_done_means_no_job() -> None:
     assert work.jobs == () and {d.action for d in work.runs.values()} == {"skip"}
 
 
-def test_a_missing_score_is_the_only_job() -> None:
+@pytest.mark.parametrize(
+    ("done", "stages", "reason"),
+    [
+        ({"train", "export", "eval"}, ["score"], "trained; generated code not executed"),
+        ({"train", "export"}, ["eval", "score"], "trained; scores missing"),
+        # What is evaluated anew generates other code: what was executed before does not count.
+        ({"train", "export", "score"}, ["eval", "score"], "trained; scores missing"),
+        ({"train"}, ["export", "eval", "score"], "trained; export missing"),
+    ],
+)
+def test_what_is_missing_of_a_trained_run_is_all_there_is_to_do(
+    done: set[Stage], stages: list[Stage], reason: str
+) -> None:
     p = planned()
     found = everything_done(p)
-    here = found["runs/upsample-20/s0"]
-    found["runs/upsample-20/s0"] = Found(here.segment, here.run, frozenset({"train", "export"}))
+    here, folder = found["runs/upsample-20/s0"], "runs/upsample-20/s0"
+    found[folder] = Found(here.segment, here.run, frozenset(done))
     work = compare(p, found)
-    assert [(j.folder, j.stage, j.needs) for j in work.jobs] == [("runs/upsample-20/s0", "eval", ())]
-    assert work.runs["upsample-20/s0"].action == "resume"
+    needs = [(), *(((folder, before),) for before in stages)]
+    assert [(j.folder, j.stage, j.needs) for j in work.jobs] == [
+        (folder, stage, need) for stage, need in zip(stages, needs, strict=False)
+    ]
+    assert (work.runs["upsample-20/s0"].action, work.runs["upsample-20/s0"].reason) == ("resume", reason)
+
+
+def test_only_a_suite_that_runs_code_has_the_stage_that_does() -> None:
+    without = planned(points=[Point(recipe(), runs_code=False)])
+    assert {run.stages for run in without.runs} == {("export", "eval")}
+    assert "score" not in {job.stage for job in compare(without, {}).jobs}
+    half = {folder: replace(f, done=f.done - {"score"}) for folder, f in everything_done(without).items()}
+    assert compare(without, half).jobs == ()
+
+
+def test_a_run_written_before_that_stage_is_no_drift_and_has_it() -> None:
+    p = planned()
+    found = everything_done(p)
+    for folder, here in found.items():
+        if here.run is not None:
+            kept = here.run.model_dump(mode="json")
+            del kept["eval"]["runs_code"]
+            found[folder] = replace(here, run=RunSpec.model_validate(kept), done=here.done - {"score"})
+    work = compare(p, found)
+    assert not work.refused
+    assert [(j.folder, j.stage) for j in work.jobs] == [(f"runs/{r.id}", "score") for r in p.runs]
 
 
 @pytest.mark.parametrize(

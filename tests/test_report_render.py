@@ -30,14 +30,15 @@ def half_finished(folder: Path) -> Path:
     write_campaign(folder, (*ARMS, arm("upsample-30", 0.3, "control", 0.7, 0.6, 0.95, 1.7)))
     late = folder / "runs/upsample-30/s0"
     shutil.rmtree(late / "eval")
-    for stage in ("train", "export", "eval"):
+    for stage in ("train", "export", "eval", "score"):
         (late / f"DONE.{stage}.json").unlink()
     (late / "metrics.jsonl").write_text('{"step": 820, "loss": 1.25}\n')
     code = folder / "runs/drop-math-20/s0/eval/micro_code/results.json"
     reason = {"status": "not run", "reason": "no sandbox: bwrap is not installed", "scores": []}
     put(code, {**json.loads(code.read_text()), **reason})
     shutil.rmtree(folder / "runs/upsample-10/s0/eval")
-    (folder / "runs/upsample-10/s0/DONE.eval.json").unlink()
+    for stage in ("eval", "score"):
+        (folder / f"runs/upsample-10/s0/DONE.{stage}.json").unlink()
     return folder
 
 

@@ -57,14 +57,14 @@ def test_a_run_found_on_disk_counts_though_campaign_json_does_not_name_it(folder
 
 def stop_in_training(run: Path) -> None:
     shutil.rmtree(run / "eval")
-    for stage in ("train", "export", "eval"):
+    for stage in ("train", "export", "eval", "score"):
         (run / f"DONE.{stage}.json").unlink()
     (run / "metrics.jsonl").write_text('{"step": 801, "loss": 2.0}\n{"step": 850, "loss": 1.5}\n{"step": 8')
 
 
 def fail_in_export(run: Path) -> None:
     shutil.rmtree(run / "eval")
-    for stage in ("export", "eval"):
+    for stage in ("export", "eval", "score"):
         (run / f"DONE.{stage}.json").unlink()
     start = {"stage": "export", "start": 1.0, "pid": 1, "host": "n1"}
     ended = {**start, "end": 2.0, "outcome": "failed", "error": "no space left", "seconds": 1.0}
@@ -73,7 +73,8 @@ def fail_in_export(run: Path) -> None:
 
 def no_scores(run: Path) -> None:
     shutil.rmtree(run / "eval")
-    (run / "DONE.eval.json").unlink()
+    for stage in ("eval", "score"):
+        (run / f"DONE.{stage}.json").unlink()
 
 
 def tear_run(run: Path) -> None:
@@ -104,6 +105,29 @@ def test_a_control_whose_trunk_is_not_complete_says_so(folder: Path) -> None:
     (folder / "runs/control/s0/DONE.export.json").unlink()
     (folder / "trunk/s0/0-1000/DONE.train.json").unlink()
     assert reasons(read_campaign(folder))["control/s0", None] == "not trained yet (trunk/s0/0-1000 is not complete)"
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_code_that_was_generated_and_not_executed_is_missing_with_that_reason(folder: Path, others: bool) -> None:
+    runs = sorted((folder / "runs").glob("*/s0"))
+    waiting = [runs[-1]] if others else runs  # whether any run tells that there is such a task
+    for run in waiting:
+        task = run / "eval/micro_code"
+        shutil.rmtree(task)
+        put(task / "responses.json", {})
+        (run / "DONE.score.json").unlink()
+    found = reasons(read_campaign(folder))
+    assert found == {(f"{run.parent.name}/s0", "micro_code"): "generated code not executed yet" for run in waiting}
+
+
+def test_code_that_could_not_be_executed_is_missing_with_the_cause(folder: Path) -> None:
+    run = folder / "runs/upsample-20/s0"
+    shutil.rmtree(run / "eval/micro_code")
+    put(run / "eval/micro_code/responses.json", {})
+    (run / "DONE.score.json").unlink()
+    start = {"stage": "score", "start": 1.0, "pid": 1, "host": "n1"}
+    put(run / "attempts.jsonl", {**start, "end": 2.0, "outcome": "failed", "error": "no space left", "seconds": 1.0})
+    assert reasons(read_campaign(folder)) == {("upsample-20/s0", "micro_code"): "score failed: no space left"}
 
 
 def change_results(task: Path, **changes: object) -> None:

@@ -41,19 +41,26 @@ def test_expected_segments_then_runs_each_with_its_stages(folder: Path) -> None:
         "drop-math-20/s0",
     ]
     assert [stage.stage for stage in found[0].stages] == ["train"]
-    assert [stage.stage for stage in found[1].stages] == ["export", "eval"]  # a control trains nothing
-    assert [stage.stage for stage in found[2].stages] == ["train", "export", "eval"]
-    assert count_states(found) == {"done": 12, "running": 0, "failed": 0, "pending": 0}
+    assert [stage.stage for stage in found[1].stages] == ["export", "eval", "score"]  # a control trains nothing
+    assert [stage.stage for stage in found[2].stages] == ["train", "export", "eval", "score"]
+    assert count_states(found) == {"done": 16, "running": 0, "failed": 0, "pending": 0}
 
 
 def test_what_is_expected_and_not_there_is_pending(folder: Path) -> None:
     shutil.rmtree(folder / "runs")
-    assert count_states(read_status(folder)) == {"done": 1, "running": 0, "failed": 0, "pending": 11}
+    assert count_states(read_status(folder)) == {"done": 1, "running": 0, "failed": 0, "pending": 15}
 
 
 def test_no_campaign_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Missing):
         read_status(tmp_path)
+
+
+def test_a_run_whose_suite_runs_no_code_has_no_stage_for_it(folder: Path) -> None:
+    path = folder / "runs/control/s0/run.json"
+    run = json.loads(path.read_text())
+    put(path, {**run, "eval": {**run["eval"], "runs_code": False}})
+    assert [stage.stage for stage in of(folder, "control/s0").stages] == ["export", "eval"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,7 @@ def test_state_of_a_stage_by_its_last_attempt(
     folder: Path, lines: list[dict[str, object]], state: str, cause: str | None
 ) -> None:
     here = folder / "runs/upsample-20/s0"
-    for stage in ("train", "export", "eval"):
+    for stage in ("train", "export", "eval", "score"):
         (here / f"DONE.{stage}.json").unlink()
     attempt(here, *lines)
     now = of(folder, "upsample-20/s0").current
@@ -121,5 +128,5 @@ def test_steps_of_a_trunk_segment_are_known_from_its_name(folder: Path) -> None:
 def test_json_has_the_keys_that_scripts_rely_on(folder: Path) -> None:
     line = of(folder, "control/s0").to_json()
     assert {"id", "stage", "state", "cause", "step", "of_steps", "job"} <= line.keys()
-    assert (line["stage"], line["state"]) == ("eval", "done")
+    assert (line["stage"], line["state"]) == ("score", "done")
     put(folder / "check.json", line)

@@ -12,6 +12,8 @@ from joyctl.store.fingerprint import changed_keys
 
 Action = Literal["run", "resume", "skip", "refuse"]
 
+_MISSING = {"export": "export missing", "eval": "scores missing", "score": "generated code not executed"}
+
 
 @dataclass(frozen=True)
 class Found:
@@ -84,10 +86,12 @@ def compare(plan: Plan, found: Mapping[str, Found]) -> Work:
         runs[run.id] = _decide_run(run, here, segments[run.segment])
         if runs[run.id].action not in ("run", "resume"):
             continue
-        if "export" not in here.done:
-            add(folder, "export", [(run.segment, "train")])
-        if "eval" not in here.done:
-            add(folder, "eval", [(folder, "export")])
+        needs: tuple[str, Stage] = (run.segment, "train")
+        for stage in run.stages:
+            # What another evaluation generates is executed anew.
+            if stage not in here.done or (stage == "score" and "eval" not in here.done):
+                add(folder, stage, [needs])
+            needs = (folder, stage)
     return Work(segments, runs, tuple(jobs))
 
 
@@ -113,10 +117,11 @@ def _decide_run(run: RunSpec, here: Found, segment: Decision) -> Decision:
         changes = tuple(changed_keys(old, new))
         if changes:
             return Decision("refuse", "was trained or scored with other settings", changes)
-    if {"export", "eval"} <= here.done and segment.action == "skip":
+    left = [stage for stage in run.stages if stage not in here.done]
+    if not left and segment.action == "skip":
         return Decision("skip", "complete")
     if segment.action == "resume":
         return Decision("resume", segment.reason)
     if segment.action == "skip":
-        return Decision("resume", "trained; " + ("scores" if "export" in here.done else "export") + " missing")
+        return Decision("resume", f"trained; {_MISSING[left[0]]}")
     return Decision("run", "new" if here.run is None else "not trained yet")

@@ -31,6 +31,8 @@ class Point:
     recipe: Recipe
     changed: dict[str, str] = field(default_factory=dict)
     """Swept keys with their values; empty for the recipe as it stands."""
+    runs_code: bool = True
+    """Whether the recipe's suite executes generated code."""
 
 
 @dataclass(frozen=True)

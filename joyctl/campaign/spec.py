@@ -70,10 +70,13 @@ class EvalSpec(Strict):
     """Absolute path of the tokenised data, whose tasks/ folder holds the micro-world's task files."""
     data_sha256: str
     """Digest of the data folder's benchmarks."""
+    runs_code: bool = True
+    """Whether generated code is executed, in a stage of its own; it follows from the suite. The default is for a
+    run.json written before this key: those are all of the suite `micro`, which does."""
 
     def identity(self) -> dict[str, object]:
         """What determines a score, given the model."""
-        return self.model_dump(mode="json", exclude={"data_folder"})
+        return self.model_dump(mode="json", exclude={"data_folder", "runs_code"})
 
 
 class RunSpec(Strict):
@@ -102,3 +105,8 @@ class RunSpec(Strict):
     fingerprint: str
     """Fingerprint of the trained weights."""
     eval: EvalSpec
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What is done after its training, one after the other."""
+        return ("export", "eval", "score") if self.eval.runs_code else ("export", "eval")

@@ -14,6 +14,7 @@ from rich.text import Text
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.launch.board import Board, JobState
 from joyctl.launch.disk import last_metrics
+from joyctl.launch.local import STAGE_COST
 from joyctl.launch.prepare import Prepared
 
 _BAR_WIDTH = 30
@@ -114,7 +115,7 @@ class LiveScreen:
         spent = units = 0.0
         todo = 0.0
         for state in board.jobs:
-            cost = float(state.job.steps or {"export": 20, "eval": 150}.get(state.job.stage, 0))
+            cost = float(state.job.steps or STAGE_COST[state.job.stage])
             share = 1.0 if state.state == "done" else 0.0
             if state.state == "running" and state.started:
                 last = last_metrics(self.prepared.folder / state.job.folder) if state.job.steps else None
@@ -136,7 +137,7 @@ def finished_line(state: JobState, campaign: Path) -> str:
     text = f"{state.job.folder} {state.job.stage} {state.state}"
     if state.state == "done":
         text += f" in {state.seconds:.1f} s"
-        if state.job.stage == "eval":
+        if state.job.stage in ("eval", "score"):
             text += f": {score_line(campaign / state.job.folder)}"
     elif state.state == "running" and state.job.steps:
         text += f", {state.job.steps:,} steps, {state.threads} thread{'s' if state.threads > 1 else ''}"

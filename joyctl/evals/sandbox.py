@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import local
+from threading import Lock, local
 
 from joyctl.evals import seccomp
 from joyctl.evals.inside import candidate, judge
@@ -103,12 +103,14 @@ def run_programs(
     on_verdict: Callable[[], None] | None = None,
 ) -> list[Verdict]:
     """Judge (program, test) pairs, `workers` at once (default: the cores this process may use), in the given order.
+    `on_verdict` is called after each, by one worker at a time.
 
     Each worker keeps one judge for all its tests: judges run benchmark code only. Programs never share anything.
     """
     workers = max(1, min(workers or len(os.sched_getaffinity(0)), len(pairs)))
     own = local()
     judges: list[_Judge] = []
+    telling = Lock()
 
     def start() -> None:
         own.judge = _Judge()
@@ -117,7 +119,8 @@ def run_programs(
     def one(pair: tuple[str, str]) -> Verdict:
         verdict: Verdict = own.judge.verdict(*pair, timeout)
         if on_verdict is not None:
-            on_verdict()
+            with telling:
+                on_verdict()
         return verdict
 
     with ThreadPoolExecutor(workers, "judge", initializer=start) as pool:

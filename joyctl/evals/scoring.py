@@ -1,4 +1,4 @@
-"""Scores one model on tasks with lm-eval: the only module that calls its evaluator."""
+"""Scores a model, or what it answered before, on tasks with lm-eval: the only module that calls its evaluator."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from joyctl.campaign.spec import EvalSpec
 from joyctl.evals.lm import ProgressLM, load
 from joyctl.evals.protocol import task_files, tokenizer_digest
 from joyctl.evals.quick import quick_and_quiet
+from joyctl.evals.replay import ReplayLM, request_key
+from joyctl.evals.responses import Responses
 from joyctl.evals.samples import Row, rows, scores
 from joyctl.evals.sandbox import Verdict, pass_at_k, run_programs
 
@@ -42,14 +44,13 @@ class Outcome:
 class Scorer:
     """A model and a data folder's tasks, ready to be scored one after the other."""
 
-    def __init__(self, model_folder: Path, spec: EvalSpec, threads: int) -> None:
-        """Load the model. Raises Missing when it does not load."""
+    def __init__(self, lm: ProgressLM | ReplayLM, how: Mapping[str, object], spec: EvalSpec, threads: int) -> None:
+        """`how` are the parts of the protocol that come with the model."""
         torch.set_num_threads(threads)
+        self._lm, self._how = lm, how
         self._threads = threads
         self._spec = spec
         self._data = Path(spec.data_folder)
-        self._lm: ProgressLM = load(model_folder, spec.batch_size)
-        self._tokenizer = tokenizer_digest(model_folder)
         self._manager = TaskManager(include_defaults=False, include_path=str(self._data / "tasks"))
 
     def load(self, name: str) -> dict[str, Any]:
@@ -73,21 +74,36 @@ class Scorer:
             "task_files": task_files(files, self._data),
             "data_sha256": self._spec.data_sha256,
             "lm_eval": lm_eval.__version__,
-            "tokenizer_sha256": self._tokenizer,
-            "max_length": int(self._lm.max_length),
-            "batch_size": self._spec.batch_size,
-            "dtype": str(self._lm.model.dtype).removeprefix("torch."),
+            **self._how,
         }
+
+    def generate(self, loaded: Mapping[str, Any], progress: Progress) -> tuple[list[dict[str, Any]], int]:
+        """Responses to a task or group that runs code, without a look at them, and the number of cut prompts.
+
+        The requests are those of lm-eval's `evaluate`, in its order, which decides what shares a batch.
+        """
+        _seed()
+        tasks = loaded["tasks"]
+        for task in tasks.values():
+            task.build_all_requests()
+        requests = [r for task in tasks.values() for r in task.instances for _ in range(r.repeats)]
+        items = _items(tasks)
+        self._lm.truncated = 0
+        with _counting(self._lm, tasks, items, progress):
+            texts = self._lm.generate_until(requests)
+        progress(items, items)
+        answers = [{**request_key(r), "response": text} for r, text in zip(requests, texts, strict=True)]
+        return answers, self._lm.truncated
 
     def score(self, name: str, loaded: Mapping[str, Any], progress: Progress) -> Outcome:
         """Score one task or group; `progress` gets (items done, items)."""
         verdicts: dict[tuple[str, str], Verdict] = {}
-        for task in loaded["tasks"].values():
-            _judge_at_once(task, verdicts, self._threads)
-        _seed()
-        items = sum(len(task.eval_docs) for task in loaded["tasks"].values())
+        items = _items(loaded["tasks"])
         self._lm.truncated = 0
-        with _counting(self._lm, loaded["tasks"], items, progress):
+        with _counting(self._lm, loaded["tasks"], items, progress) as count:
+            for task in loaded["tasks"].values():
+                _judge_at_once(task, verdicts, self._threads, count if isinstance(self._lm, ReplayLM) else None)
+            _seed()
             results = evaluator.evaluate(self._lm, loaded)
         found: list[Row] = []
         for leaf, logged in results["samples"].items():
@@ -100,24 +116,44 @@ class Scorer:
         return Outcome(scores(name, results, found), found, self._lm.truncated)
 
 
-def runs_code(loaded: Mapping[str, Any]) -> bool:
-    """Whether a task judges generated programs."""
-    return any(_is_code(task) for task in loaded["tasks"].values())
-
-
 def _is_code(task: Any) -> bool:
     return "pass_at_k" in task._metric_fn_list
 
 
+def _items(tasks: Mapping[str, Any]) -> int:
+    return sum(len(task.eval_docs) for task in tasks.values())
+
+
 @contextmanager
 def scorer(model_folder: Path, spec: EvalSpec, threads: int) -> Iterator[Scorer]:
-    """A `Scorer`; what lm-eval does needlessly is left out inside this block."""
+    """A `Scorer` of a model; what lm-eval does needlessly is left out inside this block.
+
+    Raises Missing when the model does not load.
+    """
     with quick_and_quiet():
-        yield Scorer(model_folder, spec, threads)
+        torch.set_num_threads(threads)
+        lm = load(model_folder, spec.batch_size)
+        how = {
+            "tokenizer_sha256": tokenizer_digest(model_folder),
+            "max_length": int(lm.max_length),
+            "batch_size": spec.batch_size,
+            "dtype": str(lm.model.dtype).removeprefix("torch."),
+        }
+        yield Scorer(lm, how, spec, threads)
 
 
-def _judge_at_once(task: Any, verdicts: dict[tuple[str, str], Verdict], workers: int) -> None:
-    """Judge all programs of a task together once they are there, into `verdicts`.
+@contextmanager
+def replayer(stored: Responses, spec: EvalSpec, threads: int) -> Iterator[Scorer]:
+    """A `Scorer` of stored responses, without the model that gave them."""
+    with quick_and_quiet():
+        how = {key: stored.protocol_parts[key] for key in ("tokenizer_sha256", "max_length", "batch_size", "dtype")}
+        yield Scorer(ReplayLM(stored), how, spec, threads)
+
+
+def _judge_at_once(
+    task: Any, verdicts: dict[tuple[str, str], Verdict], workers: int, count: Callable[[int], None] | None
+) -> None:
+    """Judge all programs of a task together once they are there, into `verdicts`; `count` is told of each.
 
     lm-eval asks the metric for one item after the other, which would start a judge for each and use one core.
     """
@@ -133,7 +169,8 @@ def _judge_at_once(task: Any, verdicts: dict[tuple[str, str], Verdict], workers:
             for programs in instance.filtered_resps.values()
             for program in programs
         }
-        verdicts.update(zip(pairs, run_programs(list(pairs), workers=workers), strict=True))
+        told = None if count is None else partial(count, 1)
+        verdicts.update(zip(pairs, run_programs(list(pairs), workers=workers, on_verdict=told), strict=True))
 
     def look_up(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         return [verdicts[pair] for pair in pairs]
@@ -143,8 +180,10 @@ def _judge_at_once(task: Any, verdicts: dict[tuple[str, str], Verdict], workers:
 
 
 @contextmanager
-def _counting(lm: ProgressLM, tasks: Mapping[str, Any], items: int, progress: Progress) -> Iterator[None]:
-    """Turn the model's count of requests into a count of items while the block runs."""
+def _counting(
+    lm: ProgressLM | ReplayLM, tasks: Mapping[str, Any], items: int, progress: Progress
+) -> Iterator[Callable[[int], None]]:
+    """Turn the model's count of requests into a count of items while the block runs; gives what counts them."""
     done = 0
 
     def on_requests(requests: int) -> None:
@@ -155,7 +194,7 @@ def _counting(lm: ProgressLM, tasks: Mapping[str, Any], items: int, progress: Pr
 
     lm.on_requests = on_requests
     try:
-        yield
+        yield on_requests
     finally:
         lm.on_requests = None
 

@@ -8,6 +8,8 @@ from joyctl.errors import Missing, Problem, RecipeError
 
 SUITES = {"micro": ("micro_mc", "micro_math", "micro_code", "heldout_*")}
 """Suite -> tasks, each the stem of a task file; `*` stands for every one there is, in alphabetical order."""
+RUN_CODE = frozenset({"micro_code"})
+"""Tasks that execute what a model generated: known here so that planning need not import lm-eval."""
 
 
 def tasks_of(suite: str, tasks_folder: Path) -> tuple[str, ...]:
@@ -25,6 +27,12 @@ def tasks_of(suite: str, tasks_folder: Path) -> tuple[str, ...]:
             raise Missing(f"suite {suite} needs {pattern}.yaml in {tasks_folder}", hint=_HINT)
         found += names
     return tuple(found)
+
+
+def runs_code(suite: str) -> bool:
+    """Whether a suite has tasks that execute generated code. Raises RecipeError for an unknown suite."""
+    require_suite(suite)
+    return not RUN_CODE.isdisjoint(SUITES[suite])
 
 
 def require_suite(suite: str) -> None:

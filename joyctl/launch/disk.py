@@ -15,9 +15,10 @@ from joyctl.campaign.compare import Found
 from joyctl.campaign.plan import Interval, Plan
 from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
 from joyctl.errors import Refused
+from joyctl.evals.responses import RESPONSES
 from joyctl.store import layout
 from joyctl.store.campaign import read_campaign_json
-from joyctl.store.files import last_object, write_json, write_text
+from joyctl.store.files import last_object, write_json, write_texts
 
 Spec = TypeVar("Spec", SegmentSpec, RunSpec)
 
@@ -35,7 +36,8 @@ def trunk_cuts(campaign: Path) -> dict[str, list[Interval]]:
 def find(campaign: Path, plan: Plan, *, sandbox: bool) -> dict[str, Found]:
     """What lies in every folder that `plan` names; `sandbox` says whether generated code can run now.
 
-    A score that was left out for want of a sandbox counts as missing once there is one.
+    A score that was left out for want of a sandbox counts as missing once there is one; where the responses that it
+    needs are not there, so does what generates them.
     """
     folders = [s.id for s in plan.segments] + [f"runs/{r.id}" for r in plan.runs]
     return {folder: _found(campaign / folder, sandbox=sandbox) for folder in folders}
@@ -43,10 +45,9 @@ def find(campaign: Path, plan: Plan, *, sandbox: bool) -> dict[str, Found]:
 
 def write_plan(campaign: Path, plan: Plan, command: str, versions: Mapping[str, str]) -> None:
     """Write every spec of `plan` that is not there yet, then campaign.json with all that is expected."""
-    for segment in plan.segments:
-        _write_spec(campaign / segment.id / layout.SEGMENT, segment)
-    for run in plan.runs:
-        _write_spec(layout.run_folder(campaign, run.id) / layout.RUN, run)
+    specs: dict[Path, SegmentSpec | RunSpec] = {campaign / s.id / layout.SEGMENT: s for s in plan.segments}
+    specs |= {layout.run_folder(campaign, r.id) / layout.RUN: r for r in plan.runs}
+    write_texts({p: spec.model_dump_json(indent=1) + "\n" for p, spec in specs.items() if not p.exists()})
     old = read_campaign_json(campaign) or {}
     recipe = plan.recipe.model_dump(mode="json")
     write_json(
@@ -87,8 +88,7 @@ def last_metrics(folder: Path) -> dict[str, Any] | None:
 
 def _found(folder: Path, *, sandbox: bool) -> Found:
     done: set[Stage] = {s for s in get_args(Stage) if layout.marker(folder, s).exists()}
-    if "eval" in done and sandbox and _left_out(folder):
-        done.discard("eval")
+    done -= _to_do_again(folder, sandbox=sandbox)
     return Found(
         segment=_read(folder / layout.SEGMENT, SegmentSpec),
         run=_read(folder / layout.RUN, RunSpec),
@@ -97,15 +97,21 @@ def _found(folder: Path, *, sandbox: bool) -> Found:
     )
 
 
-def _left_out(folder: Path) -> bool:
-    """Whether a score of this run was not run."""
+def _to_do_again(folder: Path, *, sandbox: bool) -> set[Stage]:
+    """Stages without the results that their markers stand for: a score that was not run, or a damaged file."""
+    again: set[Stage] = set()
     for path in folder.glob("eval/*/results.json"):
         try:
-            if json.loads(path.read_text(encoding="utf-8")).get("status") != "ok":
-                return True
+            status = json.loads(path.read_bytes()).get("status")
         except ValueError:
-            return True
-    return False
+            status = None
+        if status == "ok":
+            continue
+        if not (path.parent / RESPONSES).exists():  # not generated apart: torn, or of before there was such a stage
+            again |= {"eval", "score"}
+        elif sandbox or status is None:
+            again.add("score")
+    return again
 
 
 def _read(path: Path, kind: type[Spec]) -> Spec | None:
@@ -116,11 +122,6 @@ def _read(path: Path, kind: type[Spec]) -> Spec | None:
     except ValidationError as error:
         hint = "Restore it, or remove the folder to have it done again."
         raise Refused(f"{path} is damaged or from another version of joyctl", hint=hint) from error
-
-
-def _write_spec(path: Path, spec: SegmentSpec | RunSpec) -> None:
-    if not path.exists():
-        write_text(path, spec.model_dump_json(indent=1) + "\n")
 
 
 def _is_below(identifier: str, folders: Iterable[str]) -> bool:

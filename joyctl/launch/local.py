@@ -25,8 +25,9 @@ from joyctl.campaign.spec import Stage
 from joyctl.errors import Interrupted, JoyctlError
 from joyctl.launch.board import Board, JobState
 
-# What a job costs in units of one optimizer step of a small model: only the order of starting depends on it.
-_STAGE_COST = {"train": 0, "export": 20, "eval": 150}
+STAGE_COST: dict[Stage, int] = {"train": 0, "export": 20, "eval": 150, "score": 30}
+"""What a job costs in units of one optimizer step of a small model, besides its steps: for the order of starting, and
+for an estimate of the time left."""
 _TICK_SECONDS = 0.25
 # A job that is asked to stop saves a checkpoint; one that has not ended by then is killed.
 _STOP_SECONDS = 60.0
@@ -87,7 +88,8 @@ def run_jobs(
 
 
 def _start(campaign: Path, state: JobState, threads: int) -> _Running:
-    # Scores are computed on one thread whatever is free: sums over threads may differ in the last digit.
+    # Scores are computed on one thread whatever is free: sums over threads may differ in the last digit. Generated
+    # programs are executed one at a time: they are stopped by the clock, so a core for each.
     state.threads = threads if state.job.stage == "train" else 1
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
@@ -171,7 +173,7 @@ def _urgency(jobs: Sequence[Job]) -> dict[tuple[str, str], int]:
     cost: dict[tuple[str, str], int] = {}
     for job in reversed(jobs):  # jobs stand after what they need
         key = (job.folder, job.stage)
-        own = job.steps + _STAGE_COST[job.stage] + cost.get(key, 0)
+        own = job.steps + STAGE_COST[job.stage] + cost.get(key, 0)
         cost[key] = own
         for need in job.needs:
             cost[need] = max(cost.get(need, 0), own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from joyctl.campaign.compare import Work, compare
@@ -12,7 +12,7 @@ from joyctl.campaign.plan import Plan, plan, wanted_variants
 from joyctl.data.build import build
 from joyctl.data.folder import DataFolder
 from joyctl.errors import Problem, RecipeError, Refused
-from joyctl.evals.suites import require_suite
+from joyctl.evals.suites import require_suite, runs_code
 from joyctl.launch.disk import find, set_aside, trunk_cuts
 from joyctl.recipe.types import Recipe
 from joyctl.store.campaign import read_campaign_json
@@ -58,6 +58,7 @@ def prepare(
         tasks_sha256=data.tasks_sha256,
     )
     folder = results / recipe.campaign
+    points = [replace(point, runs_code=runs_code(point.recipe.eval.suite)) for point in points]
     planned = plan(recipe, points, grid, facts, trunk_cuts(folder))
     return Prepared(folder, planned, compare(planned, find(folder, planned, sandbox=sandbox)), data)
 

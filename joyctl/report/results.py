@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from joyctl.campaign.spec import RunSpec
+from joyctl.campaign.spec import RunSpec, Stage
 from joyctl.errors import Missing
+from joyctl.report.facts import expected_and_found, names
 from joyctl.report.items import Items, TornItems, read_items
-from joyctl.report.status import expected_and_found, names, run_status
+from joyctl.report.status import run_status
 from joyctl.store import layout
 from joyctl.store.campaign import read_campaign_json
 
@@ -73,6 +74,15 @@ class CampaignResults:
     """Parts of every protocol digest that occurs."""
 
 
+_NOT_EXECUTED = "generated code not executed yet"
+_NOT_YET: Mapping[Stage, str] = {
+    "train": "not trained yet",
+    "export": "not exported yet",
+    "eval": "not scored yet",
+    "score": _NOT_EXECUTED,
+}
+
+
 class _ScoreLine(BaseModel):
     metric: str
     filter: str
@@ -112,10 +122,10 @@ def read_campaign(folder: Path) -> CampaignResults:
             waiting[name] = spec
             continue
         runs.append(spec)
-        results[name] = _task_results(layout.run_folder(folder, name))
         reason = _unscored_reason(folder, spec, trains=f"runs/{name}" in segments)
         if reason is not None:
             waiting[name] = reason
+        results[name] = _task_results(layout.run_folder(folder, name), reason or _NOT_EXECUTED)
     tasks = _tasks(campaign, results)
     scores: list[Score] = []
     protocols: dict[str, Mapping[str, Any]] = {}
@@ -162,14 +172,16 @@ def _run_spec(folder: Path, name: str) -> RunSpec | str:
     return spec
 
 
-def _task_results(here: Path) -> dict[str, _TaskResult | str]:
-    """Every task's results.json, or why it cannot be used."""
+def _task_results(here: Path, generated: str) -> dict[str, _TaskResult | str]:
+    """Every task's results.json, or why it cannot be used; `generated` for a task that has only its responses."""
     found: dict[str, _TaskResult | str] = {}
     for path in sorted((here / "eval").glob("*/results.json")):
         try:
             found[path.parent.name] = _TaskResult.model_validate_json(path.read_bytes())
         except ValidationError as error:
             found[path.parent.name] = f"results.json is torn or invalid: {_first(error)}"
+    for path in (here / "eval").glob("*/responses.json"):
+        found.setdefault(path.parent.name, generated)
     return found
 
 
@@ -196,7 +208,7 @@ def _unscored_reason(folder: Path, run: RunSpec, *, trains: bool) -> str | None:
         return None
     if now.state == "failed":
         return f"{now.stage} failed: {now.cause}"
-    text = {"train": "not trained yet", "export": "not exported yet", "eval": "not scored yet"}[now.stage]
+    text = _NOT_YET[now.stage]
     if now.stage == "train" and status.step is not None and status.of_steps is not None:
         text += f" (step {status.step:,} of {status.of_steps:,})"
     return f"{text}: {now.cause}" if now.cause else text

@@ -1,0 +1,251 @@
+"""Generating and executing code in two steps: the same results as in one, without the model in the second."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import evals_world as world
+import pytest
+
+from joyctl.errors import Missing, RecipeError, Refused
+from joyctl.evals.harness import evaluate, execute
+from joyctl.evals.sandbox import probe
+from joyctl.evals.suites import RUN_CODE, SUITES, runs_code, tasks_of
+
+WHY_NOT = probe()
+needs_sandbox = pytest.mark.skipif(WHY_NOT is not None, reason=f"needs sandbox: {WHY_NOT}")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return world.make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return world.make_model(tmp_path_factory.mktemp("model"), data)
+
+
+@pytest.fixture(scope="module")
+def made(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `evaluate` leaves."""
+    out = tmp_path_factory.mktemp("made")
+    evaluate(model, world.spec(data), out)
+    return out
+
+
+@pytest.fixture
+def generated(made: Path, tmp_path: Path) -> Path:
+    """A copy of it to work on."""
+    return Path(shutil.copytree(made, tmp_path / "generated"))
+
+
+def code(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "micro_code" / "results.json").read_text())
+    return found
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file, without the times that results name."""
+    return {
+        str(p.relative_to(folder)): b"".join(x for x in p.read_bytes().splitlines(True) if b'"seconds":' not in x)
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def times(folder: Path) -> dict[Path, int]:
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+# ---- the same numbers
+
+
+@needs_sandbox
+def test_two_steps_write_what_one_would_byte_for_byte(
+    generated: Path, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(world.spec(data), generated)
+    # Nothing is known to run code: every task is scored at once, with the model.
+    monkeypatch.setattr("joyctl.evals.harness.RUN_CODE", frozenset())
+    evaluate(model, world.spec(data), tmp_path / "at once")
+    two, one = content(generated), content(tmp_path / "at once")
+    assert two.pop("micro_code/responses.json")
+    assert two == one
+    passed = code(generated)["scores"][0]["value"]
+    assert 0 < passed < 1  # else this would compare nothing
+
+
+@needs_sandbox
+def test_executing_needs_no_model(generated: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("joyctl.evals.scoring.load", load)
+    asked: list[tuple[int, int]] = []
+    execute(world.spec(data), generated, on_progress=lambda _task, done, total: asked.append((done, total)))
+    assert code(generated)["status"] == "ok"
+    assert asked[-1] == (8, 8) and asked == sorted(asked) and len(asked) > 2
+
+
+@needs_sandbox
+def test_programs_executed_side_by_side_give_the_same_results(generated: Path, data: Path, tmp_path: Path) -> None:
+    alone = Path(shutil.copytree(generated, tmp_path / "alone"))
+    execute(world.spec(data), generated, threads=2)
+    execute(world.spec(data), alone)
+    assert content(generated) == content(alone)
+
+
+def test_generating_executes_nothing_and_needs_no_sandbox(
+    made: Path, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("a program was executed")
+
+    monkeypatch.setattr("joyctl.evals.scoring.run_programs", run)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    evaluate(model, world.spec(data), tmp_path / "out")
+    assert content(tmp_path / "out") == content(made)
+    assert [p.name for p in (made / "micro_code").iterdir()] == ["responses.json"]
+
+
+# ---- the suites' table
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_table_of_tasks_that_run_code_is_what_lm_eval_says(suite: str, data: Path) -> None:
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_defaults=False, include_path=str(data / "tasks"))
+    judging = {
+        name
+        for name in tasks_of(suite, data / "tasks")
+        if any("pass_at_k" in task._metric_fn_list for task in manager.load([name])["tasks"].values())
+    }
+    assert judging == RUN_CODE.intersection(tasks_of(suite, data / "tasks"))
+    assert runs_code(suite) == bool(judging)
+
+
+def test_an_unknown_suite_is_an_error_wherever_it_is_asked_about(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(RecipeError, match="unknown suite"):
+        runs_code("core")
+    with pytest.raises(RecipeError, match="unknown suite"):
+        execute(world.spec(data, suite="core"), tmp_path)
+
+
+# ---- carrying on
+
+
+@needs_sandbox
+def test_done_again_nothing_changes(generated: Path, model: Path, data: Path) -> None:
+    execute(world.spec(data), generated)
+    before = times(generated)
+    execute(world.spec(data), generated)
+    evaluate(model, world.spec(data), generated)
+    execute(world.spec(data), generated)
+    assert times(generated) == before
+
+
+@needs_sandbox
+def test_complete_results_without_responses_are_left_alone(generated: Path, model: Path, data: Path) -> None:
+    execute(world.spec(data), generated)
+    (generated / "micro_code" / "responses.json").unlink()  # as one step left them
+    before = times(generated)
+    evaluate(model, world.spec(data), generated)
+    execute(world.spec(data), generated)
+    assert times(generated) == before
+
+
+@needs_sandbox
+def test_interrupted_while_executing_and_done_again(generated: Path, data: Path) -> None:
+    def stop(_task: str, done: int, _total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    before = content(generated)
+    with pytest.raises(KeyboardInterrupt):
+        execute(world.spec(data), generated, on_progress=stop)
+    assert content(generated) == before
+    execute(world.spec(data), generated)
+    assert code(generated)["status"] == "ok"
+
+
+# ---- responses that do not count
+
+
+@pytest.mark.parametrize("damage", ["none", "torn", "edited", "not json"])
+def test_without_whole_responses_executing_says_so_and_generating_makes_them(
+    damage: str, generated: Path, made: Path, model: Path, data: Path
+) -> None:
+    path = generated / "micro_code" / "responses.json"
+    text = path.read_text()
+    match damage:
+        case "none":
+            path.unlink()
+        case "torn":
+            path.write_text(text[: len(text) // 2])
+        case "edited":
+            path.write_text(text.replace("return", "raise", 1))
+        case "not json":
+            path.write_text("[]")
+    before = content(generated)
+    with pytest.raises(Missing, match=r"nothing to execute: .*micro_code holds no responses"):
+        execute(world.spec(data), generated)
+    assert content(generated) == before
+    again: set[str] = set()
+    evaluate(model, world.spec(data), generated, on_progress=lambda task, *_: again.add(task))
+    assert again == {"micro_code"} and content(generated) == content(made)
+
+
+@needs_sandbox
+def test_responses_of_other_weights_are_made_again_and_their_results_go(
+    generated: Path, data: Path, tmp_path: Path
+) -> None:
+    execute(world.spec(data), generated)
+    other = world.make_model(tmp_path / "other", data, seed=1, steps=1)
+    evaluate(other, world.spec(data), generated)
+    assert [p.name for p in (generated / "micro_code").iterdir()] == ["responses.json"]
+    evaluate(other, world.spec(data), tmp_path / "fresh")
+    execute(world.spec(data), generated)
+    execute(world.spec(data), tmp_path / "fresh")
+    assert content(generated) == content(tmp_path / "fresh")
+
+
+@needs_sandbox
+def test_results_of_other_responses_are_replaced(generated: Path, data: Path) -> None:
+    execute(world.spec(data), generated)
+    right = content(generated)
+    path = generated / "micro_code" / "results.json"
+    path.write_text(json.dumps({**code(generated), "model": "0" * 64}))
+    execute(world.spec(data), generated)
+    assert content(generated) == right
+
+
+@needs_sandbox
+def test_responses_of_another_protocol_are_refused_with_what_changed(
+    generated: Path, model: Path, tmp_path: Path
+) -> None:
+    moved = world.make_data(tmp_path / "moved")
+    task = moved / "tasks" / "micro_code.yaml"
+    task.write_text(task.read_text() + "# changed\n")
+    before = content(generated)
+    with pytest.raises(Refused, match=r"another protocol; changed: task_files\.micro_code\.yaml"):
+        execute(world.spec(moved), generated)
+    assert content(generated) == before
+    evaluate(model, world.spec(moved), generated)
+    execute(world.spec(moved), generated)
+    assert code(generated)["status"] == "ok"
+
+
+@needs_sandbox
+def test_responses_to_other_prompts_are_refused(generated: Path, tmp_path: Path) -> None:
+    moved = world.make_data(tmp_path / "moved")
+    items = world.code_items()
+    world.write_lines(moved / "tasks" / "code.jsonl", [items[1], items[0], *items[2:]])
+    before = content(generated)
+    with pytest.raises(Refused, match="answer other prompts"):
+        execute(world.spec(moved), generated)
+    assert content(generated) == before
