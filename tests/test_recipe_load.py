@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from joyctl.errors import RecipeError
 from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.load import load_cluster, load_recipe
-from joyctl.recipe.types import MICRO_WORLD_SOURCES, Cluster, Recipe
+from joyctl.recipe.types import MICRO_WORLD_SOURCES, LocalCluster, Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +41,8 @@ def test_the_built_in_recipe_is_the_micro_world():
 
 
 def test_the_built_in_cluster_is_this_machine():
-    assert load_cluster() == Cluster(kind="local", cores=None)
-    assert load_cluster("local", ["cores=2"]).cores == 2
+    assert load_cluster() == LocalCluster(kind="local", cores=None)
+    assert load_cluster("local", ["cores=2"]) == LocalCluster(kind="local", cores=2)
 
 
 def test_a_file_starts_from_a_built_in_recipe_and_its_own_keys_win():

@@ -11,7 +11,7 @@ from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.load import load_recipe
 from joyctl.recipe.locate import builtin_folder
 from joyctl.recipe.schema import cluster_schema, recipe_schema
-from joyctl.recipe.types import Cluster, Recipe
+from joyctl.recipe.types import LocalCluster, Recipe, SlurmCluster
 
 
 def errors(schema: dict[str, Any], values: object) -> list[str]:
@@ -64,4 +64,6 @@ def test_every_key_is_explained(schema: dict[str, Any]):
 
 def test_the_schema_knows_every_key_of_the_types():
     assert set(recipe_schema()["properties"]) == {*Recipe.model_fields, "defaults"}
-    assert set(cluster_schema()["properties"]) == {*Cluster.model_fields, "defaults"}
+    for kind in (LocalCluster, SlurmCluster):
+        section = cluster_schema()["$defs"][kind.__name__]
+        assert set(section["properties"]) == {*kind.model_fields, "defaults"}

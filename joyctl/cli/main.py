@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from joyctl.cli import campaigns, data, recipes, results
+from joyctl.cli import campaigns, data, doctor, jobs, recipes, results
 from joyctl.errors import JoyctlError
 
 app = typer.Typer(
@@ -49,6 +49,9 @@ app.command("sweep")(campaigns.sweep)
 app.command("ablate")(campaigns.ablate)
 app.command("status")(results.status)
 app.command("report")(results.report)
+app.command("logs")(jobs.logs)
+app.command("cancel")(jobs.cancel)
+app.command("doctor")(doctor.doctor)
 app.command("show")(recipes.show)
 app.command("schema")(recipes.schema)
 app.add_typer(data.app, name="data")

@@ -32,6 +32,8 @@ class Document:
     """Where a value begins; its key where the value begins on a later line."""
     scalars: dict[Path_, str] = field(default_factory=dict)
     """Scalar values as written, without quotes."""
+    base_60: dict[Path_, str] = field(default_factory=dict)
+    """Plain scalars such as 12:00:00 that YAML 1.1 reads as a number in base 60 (43200); nobody means that."""
     twice: list[tuple[Path_, Spot, Spot]] = field(default_factory=list)
     """Keys that stand twice in one mapping: the path, the first place, the second."""
 
@@ -110,6 +112,8 @@ def _walk(node: yaml.Node, path: Path_, document: Document, above: tuple[int, ..
             _walk(item, here, document, above)
     else:
         document.scalars[path] = node.value
+        if ":" in node.value and node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+            document.base_60[path] = node.value
 
 
 def _spot(node: yaml.Node) -> Spot:

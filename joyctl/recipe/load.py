@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Generic, TypeVar
@@ -17,10 +17,19 @@ from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.locate import Kind, builtin_folder, locate, shown
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.overrides import MAX_POINTS, Override, alternatives, parse_overrides
+from joyctl.recipe.rules import Finding
 from joyctl.recipe.types import Cluster, Recipe
-from joyctl.recipe.validate import Validator, place
+from joyctl.recipe.validate import Validator, cluster_type, place
 
-__all__ = ["GridPoint", "dump_recipe", "load_cluster", "load_recipe", "load_recipe_grid"]
+__all__ = [
+    "GridPoint",
+    "LoadedCluster",
+    "dump_recipe",
+    "load_cluster",
+    "load_cluster_file",
+    "load_recipe",
+    "load_recipe_grid",
+]
 
 T = TypeVar("T", bound=BaseModel)
 Container = dict[str, Any]
@@ -40,7 +49,7 @@ def load_recipe(name_or_path: str = "tiny", overrides: Sequence[str] = ()) -> Re
 
     Raises RecipeError with every problem at once, each at its place. A sweep is a problem here.
     """
-    return _Loading(Recipe, "recipe", name_or_path, overrides).one()
+    return _Loading(_recipe_type, "recipe", name_or_path, overrides).one()
 
 
 def load_recipe_grid(name_or_path: str, overrides: Sequence[str]) -> list[GridPoint]:
@@ -48,22 +57,43 @@ def load_recipe_grid(name_or_path: str, overrides: Sequence[str]) -> list[GridPo
 
     The last sweep varies fastest. Raises RecipeError with every problem of every point.
     """
-    points = _Loading(Recipe, "recipe", name_or_path, overrides).grid()
+    points = _Loading(_recipe_type, "recipe", name_or_path, overrides).grid()
     return [GridPoint(recipe, changed) for recipe, changed in points]
 
 
 def load_cluster(name_or_path: str = "local", overrides: Sequence[str] = ()) -> Cluster:
-    """Load one cluster; raises RecipeError with every problem at once."""
-    return _Loading(Cluster, "cluster", name_or_path, overrides).one()
+    """Load one cluster of either kind; raises RecipeError with every problem at once."""
+    return load_cluster_file(name_or_path, overrides).value
+
+
+@dataclass(frozen=True)
+class LoadedCluster:
+    """A cluster, and where its settings come from, for problems that only the cluster itself can show."""
+
+    value: Cluster
+    problem: Callable[[Finding], Problem]
+    """Puts a finding at the file and line, or the override, that set its key."""
+
+
+def load_cluster_file(name_or_path: str = "local", overrides: Sequence[str] = ()) -> LoadedCluster:
+    """Load one cluster with the places of its settings; raises RecipeError with every problem at once."""
+    loading = _Loading(cluster_type, "cluster", name_or_path, overrides)
+    return LoadedCluster(loading.one(), loading.origins(loading.fixed).problem)
+
+
+def _recipe_type(container: Container, origins: Origins) -> type[Recipe]:
+    return Recipe
 
 
 class _Loading(Generic[T]):
     """One file with its overrides, on the way to values of type `T`."""
 
-    def __init__(self, type_: type[T], kind: Kind, given: str, overrides: Sequence[str]) -> None:
+    def __init__(
+        self, choose: Callable[[Container, Origins], type[T]], kind: Kind, given: str, overrides: Sequence[str]
+    ) -> None:
         self.path = locate(given, kind)
         self.composer = Composer(self.path, shown(self.path, given), builtin_folder(kind))
-        self.validator = Validator(type_, self.path.stem)
+        self.validator = Validator(choose, self.path.stem)
         self.overrides = parse_overrides(overrides, self.composer.roots)
         self.fixed = [o for o in self.overrides if not o.is_sweep]
         self.swept = [o for o in self.overrides if o.is_sweep]
@@ -93,6 +123,10 @@ class _Loading(Generic[T]):
             raise RecipeError(sorted(problems, key=place))
         return found
 
+    def origins(self, fixed: Sequence[Override]) -> Origins:
+        """Where the values come from that the files and some overrides, and the sweeps, set."""
+        return Origins(lambda: self.composer.layers(fixed), [*fixed, *self.swept])
+
     def _grid_of_values(
         self,
         fixed: Sequence[Override],
@@ -104,7 +138,10 @@ class _Loading(Generic[T]):
         swept = [o for o in self.swept if not o.is_group]
         container, kept, refused = self.composer.compose(fixed)
         problems.update(dict.fromkeys(refused))
-        origins = Origins(lambda: self.composer.layers(kept), [*kept, *swept])
+        origins = self.origins(kept)
+        # Looking into the files again takes as long as composing them, and almost none holds such a number.
+        if self.composer.document.base_60 or ("defaults",) in self.composer.document.keys:
+            origins.give_back_text(container)
         for values in product(*(self.alternatives[o.key] for o in swept)):
             point = copy.deepcopy(container)
             texts = dict(files)

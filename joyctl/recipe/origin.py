@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
+
+import yaml
 
 from joyctl.errors import Problem
 from joyctl.recipe.compose import Layer
@@ -32,6 +35,14 @@ class Origins:
         rank, where, path = max(places, key=lambda place: place[0])  # the first of equals: `loc` itself
         key = "" if rank == _COMMAND_LINE and path == _text(finding.loc) else dotted(finding.loc)
         return Problem(where, key, finding.message)
+
+    def give_back_text(self, container: dict[str, Any]) -> None:
+        """Put the text back where a file says `12:00:00` and YAML 1.1 made a number of it."""
+        for layer, document in self._layers:
+            for below, text in document.base_60.items():
+                path = (*layer.package, *below)
+                if not any(o.path and o.path == path[: len(o.path)] for o in self._overrides):
+                    _replace(container, path, yaml.safe_load(text), text)
 
     def _find(self, loc: Loc, at_key: bool) -> tuple[float, str, Path_]:
         """What set the value at `loc`: its rank (a higher one wins), its place, and the path that it set."""
@@ -61,6 +72,21 @@ class Origins:
             spot = (document.keys if at_key else document.values).get(path[depth:])
             return (rank, f"{layer.name}:{spot.line}:{spot.column}") if spot else None
         return None
+
+
+def _replace(node: Any, path: Path_, old: object, new: str) -> None:
+    """Replace the value at a path, if there is one and it is `old`."""
+    *above, last = path
+    for part in above:
+        node = _child(node, part)
+    if _child(node, last) == old:
+        node[int(last) if isinstance(node, list) else last] = new
+
+
+def _child(node: Any, part: str) -> Any:
+    if isinstance(node, list):
+        return node[int(part)] if part.isdigit() and int(part) < len(node) else None
+    return node.get(part) if isinstance(node, dict) else None
 
 
 def _text(loc: Loc) -> Path_:

@@ -109,15 +109,22 @@ def check_recipe(
             yield from _check_shares(("phase", key), shares, training)
 
 
+TIME = "give minutes, HH:MM:SS or D-HH:MM:SS"
+MEMORY = "give a whole number with K, M, G or T, such as 64G; without a letter it is M"
+OPTION = "use sbatch's long name without the dashes, such as mail_type"
+
+
 def minutes(time: str | int) -> int:
     """A wall time in whole minutes, rounded up. Raises ValueError for what is none."""
     text = str(time)
     if re.fullmatch(r"\d+", text):
         found = int(text)
     else:
-        match = re.fullmatch(r"(?:(\d+)-)?(\d{1,3}):(\d{2})(?::(\d{2}))?", text)
-        if match is None or (match[1] is None and match[4] is None):
-            raise ValueError(f"{text!r} is no wall time; give minutes, HH:MM:SS or D-HH:MM:SS")
+        match = re.fullmatch(r"(?:(\d+)-)?(\d{1,3})(?::([0-5]\d))?(?::([0-5]\d))?", text)
+        if match is None:
+            raise ValueError(f"'{text}' is no wall time; {TIME}")
+        if match[1] is None and match[4] is None:  # what is left has one colon
+            raise ValueError(f"'{text}' is minutes and seconds to Slurm; write {match[2]}, or {text}:00 if it is hours")
         days, hours, mins, seconds = (int(part or 0) for part in match.groups())
         found = (days * 24 + hours) * 60 + mins + (seconds > 0)
     if not found:
@@ -125,27 +132,94 @@ def minutes(time: str | int) -> int:
     return found
 
 
-def check_time(time: str | int) -> str | int:
-    """The time as given. Raises ValueError for what is none."""
+def check_time(time: object) -> str | int:
+    """A wall time as given. Raises ValueError for what is none."""
+    if isinstance(time, bool) or not isinstance(time, str | int):
+        raise ValueError(_other_type(time, "wall time", TIME))
     minutes(time)
     return time
 
 
+def check_memory(memory: object) -> str:
+    """An amount of memory as Slurm takes it, `64G`. Raises ValueError for what is none."""
+    if isinstance(memory, bool) or not isinstance(memory, str | int):
+        raise ValueError(_other_type(memory, "amount of memory", MEMORY))
+    match = re.fullmatch(r"(\d+)(?:([KMGT])B?)?", str(memory).upper())
+    if match is None:
+        raise ValueError(f"'{memory}' is no amount of memory; {MEMORY}")
+    return match[1] + (match[2] or "")
+
+
+def _other_type(value: object, what: str, remedy: str) -> str:
+    if value is None:
+        return f"empty; {remedy}"
+    shown = {dict: "a section", list: "a list", bool: str(value).lower()}.get(type(value), str(value))
+    return f"{shown} is no {what}; {remedy}"
+
+
+def megabytes(memory: str) -> int:
+    """Slurm's `64G` in MB of 1024 x 1024 bytes, rounded up; 0 is all of a node's."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)", memory)
+    if match is None:
+        raise ValueError(f"'{memory}' is no amount of memory; {MEMORY}")
+    kilobytes = int(match[1]) << 10 * "KMGT".index(match[2] or "M")
+    return -(-kilobytes // 1024)
+
+
+def number_as_text(value: object) -> object:
+    """A whole number as the text that it is in a shell; YAML made a number of it."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def check_option(value: object) -> str | int | bool:
+    """A value of an option of sbatch. Raises ValueError for what is none."""
+    if value is False:
+        raise ValueError("false is no value of an option; leave the option out")
+    if isinstance(value, str | int):
+        return value
+    raise ValueError(_other_type(value, "value of an option", "give text, a number, or true for an option without one"))
+
+
+_SETS_ITSELF = frozenset(
+    {"array", "dependency", "error", "hold", "job_name", "output", "parsable", "test_only", "wrap"}
+)
+"""Options of sbatch by which joyctl finds its jobs again."""
+
+
+def check_option_name(name: object) -> str:
+    """A long option of sbatch in submitit's spelling, `mail_type`. Raises ValueError for what is none, or not free."""
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+        raise ValueError(f"'{name}' cannot be an option here; {OPTION}")
+    option = name.replace("-", "_")
+    if option in _SETS_ITSELF:
+        raise ValueError("joyctl sets this one itself, to find its jobs again; leave it out")
+    return option
+
+
 def check_slurm(cluster: SlurmCluster) -> Iterator[Finding]:
     """What must hold between the keys of a Slurm cluster."""
-    for name, stage in (("train", cluster.stages.train), ("eval", cluster.stages.eval), ("score", cluster.stages.score)):
+    for name, stage in (
+        ("train", cluster.stages.train),
+        ("eval", cluster.stages.eval),
+        ("score", cluster.stages.score),
+    ):
         above = ("stages", name)
         memory = [key for key in ("mem", "mem_per_cpu", "mem_per_gpu") if getattr(stage, key) is not None]
         if len(memory) > 1:
-            yield Finding((*above, memory[1]), f"{memory[0]} is given as well; Slurm takes only one of them")
+            message = f"'{memory[0]}' is given as well; Slurm takes one of them"
+            yield Finding((*above, memory[1]), message, ((*above, memory[0]),))
+        elif stage.mem_per_gpu is not None and not stage.gpus_per_node:
+            yield Finding((*above, "mem_per_gpu"), "there are no GPUs here: 'gpus_per_node' is 0; give 'mem'")
+        if stage.gres is not None and stage.gpus_per_node:
+            message = "'gpus_per_node' is given as well; give one of them"
+            yield Finding((*above, "gres"), message, ((*above, "gpus_per_node"),))
         if name != "train" and stage.nodes > 1:
             yield Finding((*above, "nodes"), f"{stage.nodes}; only training can use several nodes")
         if name != "train" and (stage.processes_per_node or 1) > 1:
-            yield Finding((*above, "processes_per_node"), "only training can use several processes")
-        if stage.gres is not None and stage.gpus_per_node:
-            yield Finding((*above, "gres"), "gpus_per_node is given as well; give one of them")
+            message = f"{stage.processes_per_node}; only training can use several processes"
+            yield Finding((*above, "processes_per_node"), message)
     if cluster.signal_grace_s >= 60 * cluster.stages.train.minutes:
-        message = f"{cluster.signal_grace_s} s leave nothing of stages.train.time, {cluster.stages.train.time}"
+        message = f"{cluster.signal_grace_s} s leave nothing of stages.train.time, which is {cluster.stages.train.time}"
         yield Finding(("signal_grace_s",), message, (("stages", "train", "time"),))
 
 

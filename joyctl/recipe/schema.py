@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
 
-from joyctl.recipe.types import Cluster, Recipe
+from joyctl.recipe.types import LocalCluster, Recipe, SlurmCluster
 
 Schema = dict[str, Any]
 
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _DEFAULTS = {
     "description": "Files to start from, as in Hydra; `_self_` stands for this file, and a later one wins.",
     "type": "array",
@@ -17,30 +19,52 @@ _DEFAULTS = {
 }
 
 
-def recipe_schema() -> dict[str, Any]:
+def recipe_schema() -> Schema:
     """JSON Schema (2020-12) of a recipe file."""
-    return _for_files(Recipe)
+    return {"$schema": _DIALECT, "title": "Recipe", **_for_files(Recipe)}
 
 
-def cluster_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a cluster file."""
-    return _for_files(Cluster)
+def cluster_schema() -> Schema:
+    """JSON Schema (2020-12) of a cluster file: its `kind` says which keys there are."""
+    kinds: dict[str, type[BaseModel]] = {"local": LocalCluster, "slurm": SlurmCluster}
+    definitions: Schema = {}
+    for model in kinds.values():
+        bare = _for_files(model)
+        definitions |= {**bare.pop("$defs", {}), model.__name__: bare}
+    sections = {kind: {"$ref": f"#/$defs/{model.__name__}"} for kind, model in kinds.items()}
+    about = "Where jobs run: `local` are processes on this machine, `slurm` are jobs submitted with sbatch."
+    return {
+        "$schema": _DIALECT,
+        "title": "Cluster",
+        "description": "Where and how jobs run; never part of a result's identity.",
+        "type": "object",
+        "properties": {"kind": {"description": about, "enum": list(kinds)}},
+        "allOf": [
+            *(
+                {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": section}
+                for kind, section in sections.items()
+            ),
+            # A file that starts from another one may leave its kind to that.
+            {"if": {"not": {"required": ["kind"]}}, "then": {"anyOf": list(sections.values())}},
+        ],
+        "$defs": definitions,
+    }
 
 
-def _for_files(model: type[BaseModel]) -> dict[str, Any]:
+def _for_files(model: type[BaseModel]) -> Schema:
     """The schema of a file rather than of the composed whole.
 
     A file may begin from another one (`defaults`), so no key is required of the file alone: an editor that
     says so would be wrong. `joyctl plan` reports what is missing from the whole.
     """
-    schema = type_schema(model)
-    bare = _without(schema, frozenset({"required", "title"}))
+    bare: Schema = _without(type_schema(model), frozenset({"required", "title"}))
     bare["properties"]["defaults"] = _DEFAULTS
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": model.__name__, **bare}
+    return bare
 
 
+@cache
 def type_schema(model: type[BaseModel]) -> Schema:
-    """The schema of the composed whole, as pydantic writes it."""
+    """The schema of the composed whole, as pydantic writes it; not to be changed."""
     return model.model_json_schema()
 
 

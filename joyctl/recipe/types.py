@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from joyctl.recipe import rules
@@ -13,8 +21,7 @@ from joyctl.recipe import rules
 # Editors and joyctl's own messages show `patternErrorMessage` where a pattern does not match.
 _NAME = "use lower-case letters, digits and '_', beginning with a letter"
 _FOLDER = "use lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"
-_TIME = "give minutes, HH:MM:SS or D-HH:MM:SS"
-_MEMORY = "give a number with K, M, G or T, such as 64G"
+_VARIABLE = "use letters, digits and '_', beginning with a letter"
 _POLICY = "give renormalise, shrink or replace:<source>"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", json_schema_extra={"patternErrorMessage": _NAME})]
@@ -33,10 +40,42 @@ DropPolicy = Annotated[
 ]
 WallTime = Annotated[
     str | int,
-    Field(json_schema_extra={"patternErrorMessage": _TIME}),
-    AfterValidator(rules.check_time),
+    BeforeValidator(rules.check_time),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "pattern": r"^(\d+|(\d+-)?\d{1,3}:[0-5]\d:[0-5]\d|\d+-\d{1,2}(:[0-5]\d)?)$",
+            "minimum": 1,
+            "patternErrorMessage": rules.TIME,
+        }
+    ),
 ]
-Memory = Annotated[str, Field(pattern=r"^\d+[KMGT]?$", json_schema_extra={"patternErrorMessage": _MEMORY})]
+Memory = Annotated[
+    str,
+    BeforeValidator(rules.check_memory),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "pattern": r"^\d+([kmgtKMGT][bB]?)?$",
+            "minimum": 0,
+            "patternErrorMessage": rules.MEMORY,
+        }
+    ),
+]
+Option = Annotated[
+    str,
+    BeforeValidator(rules.check_option_name),
+    WithJsonSchema({"type": "string", "pattern": r"^[a-z][a-z0-9_-]*$", "patternErrorMessage": rules.OPTION}),
+]
+OptionValue = Annotated[
+    str | int | bool,
+    BeforeValidator(rules.check_option),
+    WithJsonSchema({"type": ["string", "integer", "boolean"], "not": {"const": False}}),
+]
+Variable = Annotated[
+    str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", json_schema_extra={"patternErrorMessage": _VARIABLE})
+]
+ShellWord = Annotated[str, BeforeValidator(rules.number_as_text), WithJsonSchema({"type": ["string", "integer"]})]
 
 MICRO_WORLD_SOURCES = ("web", "math", "code", "facts")
 """The sources that the generated world has data for."""
@@ -266,7 +305,7 @@ class LocalCluster(Strict):
 
 
 class Resources(Strict):
-    """What one job of a stage asks Slurm for; keys that stand at the top of the file too go before those."""
+    """What one job of a stage asks Slurm for; of a key that stands at the top of the file too, this one counts."""
 
     time: WallTime
     """Wall time: minutes, `HH:MM:SS` or `D-HH:MM:SS`. Training that needs longer goes on in a further job."""
@@ -283,15 +322,15 @@ class Resources(Strict):
     mem: Memory | None = None
     """Memory of each node, such as `64G`; `0` is all of it."""
     mem_per_cpu: Memory | None = None
-    """Memory by core."""
+    """Memory for each core."""
     mem_per_gpu: Memory | None = None
-    """Memory by GPU."""
+    """Memory for each GPU."""
     partition: str | None = None
-    """Partition of this stage."""
+    """Partition of this stage, instead of the file's."""
     qos: str | None = None
-    """Quality of service of this stage."""
+    """Quality of service of this stage, instead of the file's."""
     constraint: str | None = None
-    """Node features of this stage."""
+    """Node features that this stage needs, instead of the file's."""
 
     @property
     def processes(self) -> int:
@@ -330,6 +369,12 @@ class Container(Strict):
 
 class SlurmCluster(Strict):
     """A Slurm cluster as seen from its login node; never part of a result's identity."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "unknownKey": "options of sbatch that have no key of their own go below 'additional_parameters'"
+        }
+    )
 
     kind: Literal["slurm"]
     """`slurm`: jobs are submitted with sbatch."""
@@ -374,14 +419,15 @@ class SlurmCluster(Strict):
     chained jobs. When not given it is measured from what this campaign has trained so far."""
     wckey: str | None = None
     """Workload characterisation key, where the site wants one."""
-    env: dict[str, str] = {}
-    """Environment variables of every job."""
+    env: dict[Variable, ShellWord] = {}
+    """Environment variables of every job; values are taken as they stand, `$HOME` too."""
     setup: tuple[str, ...] = ("set -eo pipefail",)
     """Shell lines before the job's own, such as `module load cuda`."""
     srun_args: tuple[str, ...] = ()
     """Further arguments of srun."""
-    additional_parameters: dict[str, str | int | bool] = {}
-    """Further options of sbatch, by their long names without dashes; these win."""
+    additional_parameters: dict[Option, OptionValue] = {}
+    """Further options of sbatch by their long names without the dashes, `true` for one without a value; they win
+    over the keys above."""
     container: Container | None = None
     """Run inside a container."""
     python: str | None = None

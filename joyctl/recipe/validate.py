@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -15,9 +14,19 @@ from joyctl.recipe.compose import reason
 from joyctl.recipe.document import dotted
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.rules import Finding, check_recipe
-from joyctl.recipe.schema import Schema, type_schema
-from joyctl.recipe.types import MICRO_WORLD_SOURCES, Data, Model, Phase, Recipe, Training
-from joyctl.recipe.words import explain
+from joyctl.recipe.schema import type_schema
+from joyctl.recipe.types import (
+    MICRO_WORLD_SOURCES,
+    Cluster,
+    Data,
+    LocalCluster,
+    Model,
+    Phase,
+    Recipe,
+    SlurmCluster,
+    Training,
+)
+from joyctl.recipe.words import explain, mismatch
 
 T = TypeVar("T", bound=BaseModel)
 Container = dict[str, Any]
@@ -26,24 +35,22 @@ Container = dict[str, Any]
 class Validator(Generic[T]):
     """Validates the containers of one file."""
 
-    def __init__(self, type_: type[T], stem: str) -> None:
-        """`stem` is the file's, from which a recipe takes its name when it gives none."""
-        self.type, self.stem = type_, stem
-
-    @cached_property
-    def _schema(self) -> Schema:
-        return type_schema(self.type)
+    def __init__(self, choose: Callable[[Container, Origins], type[T]], stem: str) -> None:
+        """`choose` tells what a container is to be, `stem` is the file's: a recipe without a name takes it."""
+        self._choose, self.stem = choose, stem
 
     def value(self, container: Container, origins: Origins) -> T:
         """A composed container as a value; raises RecipeError with all that is wrong with it."""
+        type_ = self._choose(container, origins)
         named_after_file = "name" not in container
-        implied = self._fill_in_names(container)
+        implied = self._fill_in_names(container, type_)
         container = _without_missing(_resolved(container, origins))
         try:
-            return self.type.model_validate(container)
+            return type_.model_validate(container)
         except ValidationError as error:
-            findings = [explain(detail, self._schema) for detail in error.errors(include_url=False)]
-            if self.type is Recipe:
+            schema = type_schema(type_)
+            findings = [explain(detail, schema) for detail in error.errors(include_url=False)]
+            if type_ is Recipe:
                 findings += _between_valid_sections(container)
             problems = [
                 origins.problem(_about_file(finding) if named_after_file else finding)
@@ -52,18 +59,31 @@ class Validator(Generic[T]):
             ]
             raise RecipeError(sorted(dict.fromkeys(problems), key=place)) from error
 
-    def _fill_in_names(self, container: Container) -> set[tuple[str]]:
+    def _fill_in_names(self, container: Container, type_: type[T]) -> set[tuple[str]]:
         """Name a recipe after its file and a campaign after its recipe.
 
         Returns the keys that only repeat another one: of what is wrong with it, the other has told.
         """
-        if "name" not in self.type.model_fields:
+        if "name" not in type_.model_fields:
             return set()
         container.setdefault("name", self.stem)
         if "campaign" in container:
             return set()
         container["campaign"] = container["name"]
         return {("campaign",)}
+
+
+def cluster_type(container: Container, origins: Origins) -> type[Cluster]:
+    """What a cluster file describes, by its `kind`; raises RecipeError for a kind that there is not."""
+    kinds: dict[str, type[Cluster]] = {"local": LocalCluster, "slurm": SlurmCluster}
+    container = _without_missing(_resolved(container, origins))
+    if "kind" not in container:
+        # With none of Slurm's keys there is nothing but this machine.
+        return SlurmCluster if container.keys() & SlurmCluster.model_fields.keys() else LocalCluster
+    kind = container["kind"]
+    if isinstance(kind, str) and kind in kinds:
+        return kinds[kind]
+    raise RecipeError([origins.problem(Finding(("kind",), mismatch(kind, {"enum": list(kinds)}, "")))])
 
 
 def _about_file(finding: Finding) -> Finding:

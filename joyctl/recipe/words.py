@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -22,6 +23,9 @@ def explain(error: ErrorDetails, schema: Schema) -> Finding | None:
         finding: Finding = error["ctx"]["finding"]
         section = loc[: len(loc) - len(finding.loc)]  # the finding's paths count from here
         return Finding(loc, finding.message, tuple((*section, *path) for path in finding.related), finding.at_key)
+    if kind == "value_error":  # from a validator of ours, which says it in full
+        at_key = loc[-1] == "[key]"
+        return Finding(loc[:-1] if at_key else loc, str(error["ctx"]["error"]), at_key=at_key)
     if kind == "too_short" and value:
         return None  # its items are at fault, and each has said so
     if loc and loc[-1] == "[key]":
@@ -32,29 +36,36 @@ def explain(error: ErrorDetails, schema: Schema) -> Finding | None:
     inside = tuple((*loc, key) for key in value) if isinstance(value, dict) else ()
     if kind == "extra_forbidden":
         return Finding(loc, unknown_key(loc, schema), inside, at_key=True)
+    if kind == "missing" and "const" in node:
+        return Finding(loc, f"missing; write '{loc[-1]}: {node['const']}'")
     if kind == "missing":
-        about = str(node.get("description", "")).split(". ")[0].rstrip(".").replace("\n", " ")
+        about = re.split(r"[.:] ", str(node.get("description", "")))[0].rstrip(".").replace("\n", " ")
         return Finding(loc, f"missing; give {expected(node)}" + (f": {_small(about)}" if about else ""))
     return Finding(loc, mismatch(value, node, error["msg"]), inside)
 
 
 def unknown_key(loc: Loc, schema: Schema) -> str:
-    """Name the nearest key: beside it first, then one of that name anywhere."""
-    name, section = str(loc[-1]), schemas.at(schema, loc[:-1])
+    """Name the key that is likely meant, beside it or anywhere; else say which keys there are."""
+    name, section = str(loc[-1]).lower(), schemas.at(schema, loc[:-1])
     beside = list(section.get("properties", {}))
-    close = get_close_matches(name.lower(), beside, n=1, cutoff=0.6)
-    everywhere = [key for key in schemas.keys(schema) if key.rpartition(".")[2] == name.lower()]
-    if not close and not everywhere:
-        close = get_close_matches(name.lower(), beside, n=1, cutoff=0.4)
-    meant = dotted((*loc[:-1], close[0])) if close else everywhere[0] if everywhere else None
+
+    def close(cutoff: float) -> list[str]:
+        return [dotted((*loc[:-1], key)) for key in get_close_matches(name, beside, n=1, cutoff=cutoff)]
+
+    longer = [dotted((*loc[:-1], key)) for key in beside if key.startswith(f"{name}_")]
+    everywhere = [key for key in schemas.keys(schema) if key.rpartition(".")[2] == name]
+    elsewhere = section.get("unknownKey")
+    meant = close(0.8) or longer or everywhere or close(0.6) or ([] if elsewhere else close(0.4))
+    if meant:
+        return f"unknown key; did you mean '{meant[0]}'?"
     known = f"known here: {', '.join(beside)}" if beside else "no key goes here"
-    return f"unknown key; did you mean '{meant}'?" if meant else f"unknown key; {known}"
+    return f"unknown key; {elsewhere or known}"
 
 
 def mismatch(value: Any, node: Schema, fallback: str) -> str:
     """Why a value does not fit its place."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    kind = node.get("type")
+    kind = _type(node)
     if value is None:
         return f"empty; give {expected(node)}"
     if kind in {"integer", "number"} and number:
@@ -91,7 +102,7 @@ def _out_of_range(value: float, node: Schema) -> str:
 
 def expected(node: Schema) -> str:
     """What a place wants: `a whole number above 0`, `a list, each a number in (0, 1)`."""
-    kind = node.get("type")
+    kind = _type(node)
     if "const" in node:
         return f"'{node['const']}', the only choice"
     if "enum" in node:
@@ -103,8 +114,16 @@ def expected(node: Schema) -> str:
         items: Schema = node.get("items") or (node.get("prefixItems") or [{}])[0]
         count = f"a list of {node['maxItems']}" if "maxItems" in node else "a list"
         return f"{count}, each {expected(items)}"
+    if str(node.get("patternErrorMessage")).startswith("give "):
+        return str(node["patternErrorMessage"]).removeprefix("give ")
     names = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
     return names.get(str(kind), "a mapping") + _interval(node)
+
+
+def _type(node: Schema) -> str | None:
+    """A node's type; text that may be written as a bare number (`time: 90`) is text."""
+    found = node.get("type")
+    return "string" if isinstance(found, list) else found
 
 
 def _interval(node: Schema) -> str:
