@@ -102,13 +102,14 @@ def _score_here(campaign: Path) -> float:
     """Seconds of joyctl's scoring of one run."""
     from joyctl.campaign.spec import RunSpec
     from joyctl.evals import preload  # noqa: F401 - the imports are not what is measured
-    from joyctl.evals.harness import evaluate
+    from joyctl.evals.harness import evaluate, execute
 
     folder = campaign / "runs/upsample-20/s0"
     spec = RunSpec.model_validate_json((folder / "run.json").read_bytes()).eval
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
         evaluate(folder / "hf", spec, Path(out))
+        execute(spec, Path(out))
         return time.perf_counter() - start
 
 
