@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench slurm-up slurm-down clean
 
 help:
 	@echo "make demo    set up, run the tiny campaign offline, print its table (about 10 minutes in all)"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   set up, run ruff, mypy --strict and import-linter"
 	@echo "make bench   set up, print the ratios of benchmarks/"
 	@echo "make setup   set up .venv alone"
+	@echo "make slurm-up, make slurm-down   a Slurm of four nodes on this machine, to try things on"
 
 setup: .venv/ready
 
@@ -40,5 +41,17 @@ bench: setup
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/overhead.py
 
+# In build/slurm, on the loopback address; its packages are those of .ci/run.
+slurm-up: setup
+	$(BIN)/python tests/slurm/cluster.py up
+	@echo 'next:  eval "$$($(BIN)/python tests/slurm/cluster.py env)"'
+	@echo '       sinfo'
+	@echo '       $(BIN)/joyctl sweep tiny --cluster clusters/test-slurm.yaml --dry-run'
+	@echo '       make slurm-down'
+
+slurm-down: setup
+	$(BIN)/python tests/slurm/cluster.py down
+
 clean:
+	if [ -d build/slurm ]; then $(PYTHON) tests/slurm/cluster.py down; fi
 	rm -rf .venv build *.egg-info

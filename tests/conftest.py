@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+from slurm.cluster import Cluster, running
+from slurm.config import missing
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -21,3 +24,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     if report.skipped and any(f"needs {word}" in str(report.longrepr) for word in REQUIRED):
         report.outcome = "failed"
         report.longrepr = f"required here, but skipped: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real Slurm of four nodes, one for all tests: partitions gpu, spot, short and cpu. See `clean_slurm`."""
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    with running(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def clean_slurm(slurm: Cluster) -> Iterator[Cluster]:
+    """The same cluster without jobs, all daemons up and all nodes free, whatever the test before did to it."""
+    slurm.clean()
+    yield slurm
+    slurm.cancel_all()

@@ -7,65 +7,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-RECIPE = """\
-defaults: [tiny, _self_]
-hypothesis: does a hundred steps say anything?
-training: {tokens: 102_400}
-phase: {durations: [0.2, 0.4], drop_at: [0.2]}
-"""
-GRID = ("--drop", "math")
-
-
-class Place:
-    """A folder of its own in which joyctl is called as a person would."""
-
-    def __init__(self, folder: Path, data: Path) -> None:
-        self.folder, self.data = folder, data
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "small.yaml").write_text(RECIPE, encoding="utf-8")
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "joyctl", *words]
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env={**os.environ, "JOYCTL_DATA": str(self.data)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*words)
-        out, err = process.communicate(timeout=600)
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-    @property
-    def campaign(self) -> Path:
-        return self.folder / "results" / "small"
-
-
-def numbers(campaign: Path) -> dict[str, Any]:
-    """Every number a campaign came to, without times."""
-    found: dict[str, Any] = {}
-    for path in sorted(campaign.rglob("metrics.jsonl")):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        assert [line["step"] for line in lines] == list(range(lines[0]["step"], lines[-1]["step"] + 1)), path
-        found[str(path.relative_to(campaign))] = [[line["loss"], line["grad_norm"], line["lr"]] for line in lines]
-    for path in sorted(campaign.rglob("results.json")):
-        found[str(path.relative_to(campaign))] = json.loads(path.read_text())["scores"]
-    for path in sorted(campaign.rglob("samples.jsonl")):
-        found[str(path.relative_to(campaign))] = path.read_text()
-    return found
+from campaigns import GRID, RECIPE, Place, numbers
 
 
 @pytest.fixture(scope="module")

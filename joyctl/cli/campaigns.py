@@ -209,7 +209,12 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool) -> Non
         else:
             _show(prepared, asked)
         return
-    if not slurm:
+    found = None
+    if cluster.kind == "slurm":  # before anything is made
+        from joyctl.cli.queueing import ask
+
+        found = ask(cluster, cluster_name)
+    else:
         _warm_up_while_making_data(loaded, asked)
     prepared = _prepare(loaded, asked, on_nodes=slurm)
     if not rerun:
@@ -228,7 +233,8 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool) -> Non
         if cluster.kind == "slurm":
             from joyctl.cli.queueing import run_on_slurm
 
-            run_on_slurm(prepared, cluster, cluster_name, command=command, again=_again(), as_json=asked.as_json)
+            assert found is not None
+            run_on_slurm(prepared, cluster, cluster_name, found, command=command, again=_again(), as_json=asked.as_json)
         else:
             from joyctl.cli.running import run_here
 

@@ -21,6 +21,7 @@ from joyctl.recipe.rules import Finding
 
 if TYPE_CHECKING:
     from joyctl.launch.prepare import Prepared
+    from joyctl.launch.slurm.limits import Limits
     from joyctl.recipe.types import SlurmCluster
 
 
@@ -59,12 +60,20 @@ def _texts(
     return {m.name: text(m, submit.resolve(m.dependency, ids)) for m in drawn.manifests}
 
 
+def ask(cluster: SlurmCluster, cluster_name: str) -> Limits:
+    """What the cluster offers. Raises RecipeError where the cluster file wants more, NoAnswer when Slurm is down."""
+    found = limits.read_limits(client.call)
+    limits.require(cluster_name, cluster, found)
+    return found
+
+
 def run_on_slurm(
-    prepared: Prepared, cluster: SlurmCluster, cluster_name: str, *, command: str, again: Sequence[str], as_json: bool
-) -> None:
+    prepared: Prepared, cluster: SlurmCluster, cluster_name: str, found: Limits, *,
+    command: str, again: Sequence[str], as_json: bool,
+) -> None:  # fmt: skip
     """Submit every job that is missing and not in the queue; returns at once.
 
-    Raises RecipeError where the cluster cannot take it, SbatchRefused where Slurm does not, NoAnswer when it is down.
+    `found` is what `ask` said. Raises RecipeError where Slurm does not take it, NoAnswer when it is down.
     """
     name = prepared.plan.campaign
     require_fit(prepared, cluster)
@@ -74,8 +83,6 @@ def run_on_slurm(
             typer.echo(json.dumps(_outcome(prepared, None)))
         note(f"{name}: all {len(prepared.plan.runs)} runs are done, nothing to do.\nnext:  joyctl report {name}")
         return
-    found = limits.read_limits(client.call)
-    limits.require(cluster_name, cluster, found)
     record_plan(prepared, command)
 
     def room() -> campaign.Room:
