@@ -1,7 +1,11 @@
-"""What one job runs: `python -m joyctl.worker <folder> <stage>`; a person can run it by hand.
+"""What one job runs: `python -m joyctl.worker <folder> <stage>...`; a person can run it by hand.
 
-`<folder>` is a segment's or a run's folder inside a campaign. Everything the stage needs stands in its
+`<folder>` is a segment's or a run's folder inside a campaign. Everything a stage needs stands in its
 segment.json or run.json; success is its marker, DONE.<stage>.json, written last.
+
+Training can be several processes that torchrun starts with this same command. Only rank 0 then holds the folder
+and writes attempts and marker, and a clean stop is exit code 0 of every rank: torchrun kills the others when one
+ends with another code, and rank 0 may still be writing.
 """
 
 from __future__ import annotations
@@ -9,10 +13,10 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -20,15 +24,16 @@ from filelock import FileLock, Timeout
 
 from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
 from joyctl.errors import Interrupted, JoyctlError, Refused
-from joyctl.store import layout
+from joyctl.store import attempts, layout
 from joyctl.store.campaign import read_campaign_json
-from joyctl.store.files import append_line, sha256_file, write_json
+from joyctl.store.files import sha256_file, write_json
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, of)."""
 
-# A worker whose launcher was killed saves and stops by itself; its successor waits that long for it.
-_LOCK_SECONDS = 60.0
+# A worker whose launcher was killed saves and stops by itself; its successor waits that long for it. On a cluster
+# a dead node's hold on a file of NFS ends with its lease, which is 90 seconds long.
+_LOCK_SECONDS, _LOCK_SECONDS_SUPERVISED = 60.0, 150.0
 
 
 def run_stage(folder: Path, stage: Stage, *, threads: int = 1, progress: Progress | None = None) -> None:
@@ -37,59 +42,114 @@ def run_stage(folder: Path, stage: Stage, *, threads: int = 1, progress: Progres
     Every start and its end is a line of attempts.jsonl. Raises JoyctlError for what the user can mend
     and Interrupted when it was asked to stop; anything else is a bug.
     """
-    lock = FileLock(folder / ".lock", timeout=_LOCK_SECONDS)
+    with _held(folder), _kept_errors(folder, stage):
+        if not layout.marker(folder, stage).exists():
+            _attempt(folder, stage, threads, progress)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run stages one after the other from the command line; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m joyctl.worker", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a segment's or run's folder inside a campaign")
+    parser.add_argument("stages", nargs="+", choices=get_args(Stage), metavar="stage", help=", ".join(get_args(Stage)))
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads")
+    parser.add_argument("--to-log", action="store_true", help="write what is said to log/<stage>.log in the folder")
+    given = parser.parse_args(arguments)
+    folder, together = given.folder.resolve(), "MASTER_ADDR" in os.environ and "WORLD_SIZE" in os.environ
+    if together and given.stages != ["train"]:
+        parser.error("only training can be several processes")
+    try:
+        for stage in given.stages:
+            if given.to_log:
+                _log_to(folder, stage)
+            if together:
+                _train_together(folder, given.threads)
+            else:
+                run_stage(folder, stage, threads=given.threads)
+    except JoyctlError as error:
+        print(error, file=sys.stderr)
+        return 0 if together and isinstance(error, Interrupted) else error.exit_code
+    return 0
+
+
+def _train_together(folder: Path, threads: int) -> None:
+    """Be one of the processes of a training."""
+    # Imported before rank 0 writes down that it starts: from then on a signal is to find a listener.
+    from joyctl.train import ranks, segment  # noqa: F401
+
+    if ranks.index() > 0:
+        with _kept_errors(folder, "train"):
+            if ranks.told_by_first() == "train":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # its part done, it does not pull rank 0 down with it
+                _train(folder, threads, None)
+        return
+    with _held(folder), _kept_errors(folder, "train"):
+        done = layout.marker(folder, "train").exists()
+        ranks.tell_others("done" if done else "train")
+        if not done:
+            _attempt(folder, "train", threads, None)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Be the only one to work on a folder."""
+    lock = FileLock(folder / ".lock", timeout=_LOCK_SECONDS_SUPERVISED if attempts.supervised() else _LOCK_SECONDS)
     try:
         lock.acquire()
     except Timeout as error:
         raise Refused(f"another process is working on {folder}", hint="Wait for it or end it.") from error
     with lock:
-        if layout.marker(folder, stage).exists():
-            return
-        _attempt(folder, stage, threads, progress)
+        yield
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one stage from the command line; gives the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m joyctl.worker", description=__doc__)
-    parser.add_argument("folder", type=Path, help="a segment's or run's folder inside a campaign")
-    parser.add_argument("stage", choices=get_args(Stage))
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads")
-    given = parser.parse_args(arguments)
+@contextmanager
+def _kept_errors(folder: Path, stage: Stage) -> Iterator[None]:
     try:
-        run_stage(given.folder.resolve(), given.stage, threads=given.threads)
-    except JoyctlError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+        yield
+    except Interrupted:
+        raise
+    except BaseException as error:
+        attempts.record_error(folder, stage, error)
+        raise
+
+
+def _log_to(folder: Path, stage: Stage) -> None:
+    """Append all output of this process to log/<stage>.log, or log/<stage>-<rank>.log on other ranks than the first."""
+    rank = int(os.environ.get("RANK", "0"))
+    path = folder / "log" / (f"{stage}-{rank}.log" if rank else f"{stage}.log")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def _attempt(folder: Path, stage: Stage, threads: int, progress: Progress | None) -> None:
-    started = time.time()
-    event = {"stage": stage, "start": started, "pid": os.getpid(), "host": socket.gethostname()}
-    append_line(folder / layout.ATTEMPTS, {**event, "threads": threads})
-    outcome, message = "failed", None
+    started = attempts.begin(folder, stage, threads)
     try:
         # Training listens for itself and saves first; the other stages are short and start again.
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a launcher tells by SIGTERM alone
             signal.signal(signal.SIGINT, _interrupt)
         files = _STAGES[stage](folder, threads, progress)
-        seconds = time.time() - started
         write_json(
             layout.marker(folder, stage),
-            {"stage": stage, "files": _digests(folder, files), "seconds": seconds, "threads": threads},
+            {
+                "stage": stage,
+                "files": _digests(folder, files),
+                "seconds": time.time() - started["start"],
+                "threads": threads,
+            },
         )
-        outcome = "done"
     except Interrupted as error:
-        outcome, message = "interrupted", error.message
+        attempts.finish(folder, started, "interrupted", error.message)
         raise
     except BaseException as error:
-        message = str(error) or type(error).__name__
+        if not attempts.supervised():
+            attempts.finish(folder, started, "failed", attempts.words(error))
         raise
-    finally:
-        end = time.time()
-        ended = {**event, "end": end, "outcome": outcome, "error": message, "seconds": end - started}
-        append_line(folder / layout.ATTEMPTS, ended)
+    attempts.finish(folder, started, "done", None)
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -132,10 +192,19 @@ def _evaluate(folder: Path, threads: int, progress: Progress | None) -> Path:
     return folder / "eval"
 
 
+def _score(folder: Path, threads: int, progress: Progress | None) -> Path:
+    from joyctl.evals.harness import execute
+
+    run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
+    execute(run.eval, folder / "eval", threads=threads, on_progress=progress)
+    return folder / "eval"
+
+
 _STAGES: dict[Stage, Callable[[Path, int, Progress | None], Path]] = {
     "train": _train,
     "export": _export,
     "eval": _evaluate,
+    "score": _score,
 }
 
 

@@ -66,7 +66,11 @@ class FakeSlurm:
 
     def _scancel(self, *jobs: str) -> Answer:
         for job in jobs:
-            self.arrays.pop(job, None)
+            array, _, index = job.partition("_")
+            if not index:
+                self.arrays.pop(array, None)
+            elif array in self.arrays:
+                self.arrays[array].indices.remove(int(index))
         return Answer(0, "", "")
 
     def _scontrol(self, *words: str) -> Answer:

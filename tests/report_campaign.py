@@ -117,7 +117,7 @@ def write_run(folder: Path, one: Arm, seed: int) -> RunSpec:
     )
     here = folder / "runs" / spec.id
     put(here / "run.json", spec.model_dump(mode="json"))
-    for stage in ("train", "export", "eval") if one.control else ("export", "eval"):
+    for stage in ("train", *spec.stages) if one.control else spec.stages:
         put(here / f"DONE.{stage}.json", {})
     return spec
 

@@ -111,6 +111,17 @@ def test_what_left_the_queue_unfinished_is_submitted_again_and_only_that(tmp_pat
     }
 
 
+def test_what_waits_for_a_job_that_is_gone_is_submitted_again_with_it(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    put(prepared(tmp_path), cluster(), slurm, room(), [])
+    slurm.arrays["101"].indices.remove(1)  # scancel of one pending element, which leaves its children waiting
+    again = put(prepared(tmp_path), cluster(), slurm, room(), [])
+    assert [(m.kind, [e.folder for e in m.elements.values()]) for m, _ in again.arrays] == [
+        (kind, ["runs/up-20/s0"]) for kind in ("train", "eval", "score")
+    ]
+    assert everything(slurm, tmp_path) == Counter(dict.fromkeys(ALL, 1))
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nobody catches it."""
 

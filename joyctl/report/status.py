@@ -1,25 +1,28 @@
-"""How far a campaign is, read from its files: expected segments and runs against what is there."""
+"""How far a campaign is, by its files: the state of every stage of every expected segment and run."""
 
 from __future__ import annotations
 
+import math
 import os
-import re
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import ValidationError
+from joyctl.report.facts import Facts, read_facts, run_facts
 
-from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
-from joyctl.errors import Missing
-from joyctl.store import layout
-from joyctl.store.campaign import read_campaign_json
-from joyctl.store.files import last_object, read_lines
+if TYPE_CHECKING:
+    from joyctl.campaign.spec import Stage
 
-State = Literal["done", "running", "failed", "pending"]
+State = Literal["done", "running", "retrying", "queued", "pending", "blocked", "failed", "lost", "cancelled"]
+"""`pending`: not begun, or to be gone on with by the same command. `blocked`: what it needs failed. Those that only a
+cluster gives: `queued`, `retrying` (in the queue again after an attempt that did not end well), `lost` (the cluster
+knows nothing of it any more) and `cancelled`."""
+ENDED_BADLY: frozenset[State] = frozenset({"failed", "blocked", "lost", "cancelled"})
+"""Nothing more happens by itself."""
+UNDER_WAY: frozenset[State] = frozenset({"running", "retrying", "queued"})
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,15 @@ class StageStatus:
     stage: Stage
     state: State
     cause: str | None = None
-    """Why it failed or does not go on; None where the state says all."""
+    """Why it failed, waits or does not go on; None where the state says all."""
     seconds: float | None = None
     """Wall time of all its ended attempts; None before the first."""
+    job: str | None = None
+    """The cluster's job, `202_3`; None on this machine."""
+    since: float | None = None
+    """Unix time at which it began to run; None when it does not."""
+    parent: str | None = None
+    """What it waits for, or is blocked by: id of a segment or run; None when that is nothing, or in its own run."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,8 @@ class RunStatus:
     of_steps: int | None = None
     loss: float | None = None
     """Training loss of the last step written."""
+    seconds_left: float | None = None
+    """Seconds that the rest of its training takes at its present speed."""
 
     @property
     def current(self) -> StageStatus:
@@ -55,7 +66,7 @@ class RunStatus:
     def to_json(self) -> dict[str, object]:
         """The object that `joyctl status --json` prints for it."""
         now = self.current
-        stages = [{"stage": s.stage, "state": s.state, "cause": s.cause} for s in self.stages]
+        stages = [{"stage": s.stage, "state": s.state, "cause": s.cause, "job": s.job} for s in self.stages]
         return {
             "id": self.id,
             "stage": now.stage,
@@ -63,84 +74,102 @@ class RunStatus:
             "cause": now.cause,
             "step": self.step,
             "of_steps": self.of_steps,
-            "loss": self.loss,
-            "job": None,
+            "loss": self.loss if self.loss is not None and math.isfinite(self.loss) else None,
+            "job": now.job,
+            "since": now.since,
+            "parent": now.parent,
+            "seconds_left": self.seconds_left,
             "stages": stages,
         }
 
 
-def read_status(folder: Path) -> list[RunStatus]:
+def read_status(campaign: Path) -> list[RunStatus]:
     """Status of every expected segment that is no run's own, then of every expected or found run.
 
-    Raises Missing when `folder` is no campaign's folder, and Refused when its campaign.json is torn.
+    Raises Missing when `campaign` is no campaign's folder, and Refused when its campaign.json is torn.
     """
-    campaign = read_campaign_json(folder)
-    if campaign is None:
-        raise Missing(f"{folder} is not a campaign's folder: it holds no {layout.CAMPAIGN}", hint="joyctl sweep")
-    segments = names(campaign, "segments")
-    runs = expected_and_found(folder, names(campaign, "runs"))
-    own = {f"runs/{run}" for run in runs}
-    found = [_segment(folder, name) for name in segments if name not in own]
-    return found + [run_status(folder, run, trains=f"runs/{run}" in segments) for run in runs]
+    return [status_of(facts) for facts in read_facts(campaign)]
 
 
-def count_states(statuses: Sequence[RunStatus]) -> dict[State, int]:
-    """Number of stages in each state over all `statuses`; their sum is the number expected."""
-    counted = Counter(stage.state for status in statuses for stage in status.stages)
-    return {state: counted[state] for state in get_args(State)}
-
-
-def run_status(folder: Path, run: str, *, trains: bool) -> RunStatus:
+def run_status(campaign: Path, run: str, *, trains: bool) -> RunStatus:
     """Status of one run; `trains` says whether its folder is also a segment's."""
-    here = layout.run_folder(folder, run)
-    stages: tuple[Stage, ...] = ("train", "export", "eval") if trains else ("export", "eval")
-    step, of_steps, loss = _steps(here, run) if trains else (None, None, None)
-    return RunStatus(run, _stages(here, stages), step, of_steps, loss)
+    return status_of(run_facts(campaign, run, trains=trains))
 
 
-def expected_and_found(folder: Path, expected: Sequence[str]) -> list[str]:
-    """Ids of all runs: those expected, then any others whose run.json lies below runs/."""
-    found = sorted(path.parent for path in (folder / "runs").glob(f"*/*/{layout.RUN}"))
-    ids = [f"{path.parent.name}/{path.name}" for path in found]
-    return list(dict.fromkeys([*expected, *ids]))
+def status_of(facts: Facts) -> RunStatus:
+    """Status by files alone."""
+    return with_stages(facts, [stage_status(facts, stage) for stage in facts.stages])
 
 
-def names(campaign: Mapping[str, Any], key: str) -> list[str]:
-    """The list of ids under `key` of campaign.json; entries may also be objects with an `id`."""
-    found = campaign.get(key)
-    entries = found if isinstance(found, list) else []
-    return [str(entry["id"]) if isinstance(entry, dict) else str(entry) for entry in entries]
+def with_stages(facts: Facts, stages: Sequence[StageStatus]) -> RunStatus:
+    """Status of a folder whose stages are in these states."""
+    progress = facts.progress
+    training = any(s.stage == "train" and s.state == "running" for s in stages)
+    left = progress.seconds_left if training else None
+    return RunStatus(facts.id, tuple(stages), progress.step, progress.of_steps, progress.loss, left)
 
 
-def _segment(folder: Path, name: str) -> RunStatus:
-    here = folder / name
-    return RunStatus(name, _stages(here, ("train",)), *_steps(here, name))
-
-
-def _stages(here: Path, stages: Sequence[Stage]) -> tuple[StageStatus, ...]:
-    attempts = read_lines(here / layout.ATTEMPTS)
-    return tuple(_stage(here, stage, [a for a in attempts if a.get("stage") == stage]) for stage in stages)
-
-
-def _stage(here: Path, stage: Stage, attempts: list[dict[str, Any]]) -> StageStatus:
-    ended = [a for a in attempts if "end" in a]
-    times = [float(a["seconds"]) for a in ended if isinstance(a.get("seconds"), int | float)]
-    seconds = sum(times) if times else None
-    if layout.marker(here, stage).exists():
+def stage_status(facts: Facts, stage: Stage) -> StageStatus:
+    """State of one stage by its marker and its last attempt."""
+    attempts = facts.of(stage)
+    seconds = seconds_spent(attempts)
+    if stage in facts.done:
         return StageStatus(stage, "done", None, seconds)
     if not attempts:
         return StageStatus(stage, "pending", None, seconds)
-    over = {(a.get("start"), a.get("pid"), a.get("host")) for a in ended}
     last = attempts[-1]
-    if "end" not in last and (last.get("start"), last.get("pid"), last.get("host")) not in over:
+    if is_open(attempts):
         if _alive(last):
-            return StageStatus(stage, "running", None, seconds)
+            return StageStatus(stage, "running", None, seconds, since=last.get("start"))
         return StageStatus(stage, "pending", "its process was killed; the same command goes on", seconds)
     if last.get("outcome") == "failed":
-        return StageStatus(stage, "failed", str(last.get("error") or "failed without a message"), seconds)
+        return StageStatus(stage, "failed", first_line(last.get("error")) or "failed without a message", seconds)
     if last.get("outcome") == "interrupted":
         return StageStatus(stage, "pending", "interrupted; the same command goes on", seconds)
+    if last.get("outcome") in ("killed", "lost"):
+        cause = first_line(last.get("error")) or "its process was killed"
+        return StageStatus(stage, "pending", f"{cause}; the same command goes on", seconds)
     return StageStatus(stage, "pending", "its marker is gone", seconds)
+
+
+def count_states(statuses: Sequence[RunStatus]) -> Counter[State]:
+    """Number of stages in each state over all `statuses`, in the order of State; their sum is the number expected."""
+    counted = Counter(stage.state for status in statuses for stage in status.stages)
+    return Counter({state: counted[state] for state in get_args(State) if state in counted})
+
+
+def is_open(attempts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last attempt has begun and not ended, as far as its lines tell."""
+    if not attempts or "end" in attempts[-1]:
+        return False
+    over = {_identity(a) for a in attempts if "end" in a}
+    return _identity(attempts[-1]) not in over
+
+
+def seconds_spent(attempts: Sequence[Mapping[str, Any]]) -> float | None:
+    """Wall time of all ended attempts; None before the first."""
+    times = [float(a["seconds"]) for a in attempts if "end" in a and isinstance(a.get("seconds"), int | float)]
+    return sum(times) if times else None
+
+
+def first_line(text: object) -> str | None:
+    """The first line of a message that says anything."""
+    return next((line.strip() for line in str(text or "").splitlines() if line.strip()), None)
+
+
+def about(seconds: float) -> str:
+    """A length of time in words: `40 s`, `12 min`, `2 h 05 min`, `3 d 4 h`."""
+    if seconds < 60:
+        return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def _identity(attempt: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    return attempt.get("start"), attempt.get("pid"), attempt.get("host")
 
 
 def _alive(attempt: Mapping[str, Any]) -> bool:
@@ -155,33 +184,3 @@ def _alive(attempt: Mapping[str, Any]) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _steps(here: Path, name: str) -> tuple[int | None, int | None, float | None]:
-    """(steps done, steps to do, last loss) of the training in folder `here`."""
-    span = _span(here, name)
-    last = last_object(here / layout.METRICS)
-    step, loss = (last.get("step"), last.get("loss")) if last else (None, None)
-    done = max(0, step - span[0]) if span and isinstance(step, int) else None
-    return done, span[1] - span[0] if span else None, loss if isinstance(loss, float) else None
-
-
-def _span(here: Path, name: str) -> tuple[int, int] | None:
-    """(first, last step) of a segment: from segment.json, or a run.json, or a trunk segment's name."""
-    for file, read in ((layout.SEGMENT, _segment_span), (layout.RUN, _run_span)):
-        try:
-            return read((here / file).read_bytes())
-        except (OSError, ValidationError):
-            continue
-    match = re.search(r"/(\d+)-(\d+)$", name)
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def _segment_span(text: bytes) -> tuple[int, int]:
-    segment = SegmentSpec.model_validate_json(text)
-    return segment.start_step, segment.end_step
-
-
-def _run_span(text: bytes) -> tuple[int, int]:
-    run = RunSpec.model_validate_json(text)
-    return run.branch_step or 0, run.end_step

@@ -73,11 +73,17 @@ def unfinished(folder: Path, stage: str) -> list[dict[str, Any]]:
     return [line for line in lines if "end" not in line and _identity(line) not in over]
 
 
+def words(error: BaseException) -> str:
+    """An exception as an attempt's `error`: our own as they are, others with their type."""
+    if isinstance(error, JoyctlError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def record_error(folder: Path, stage: str, error: BaseException) -> None:
     """Keep an exception of this process in log/error-<stage>-<rank>.json, for the judge and for `joyctl logs`."""
     rank = int(os.environ.get("RANK", "0"))
     here = place()
-    text = str(error) if isinstance(error, JoyctlError) else f"{type(error).__name__}: {error}"
     with contextlib.suppress(OSError):  # a full disk may be the very reason
         write_json(
             folder / "log" / f"error-{stage}-{rank}.json",
@@ -88,7 +94,7 @@ def record_error(folder: Path, stage: str, error: BaseException) -> None:
                 "job": here["job"],
                 "restart": here["restart"],
                 "pid": os.getpid(),
-                "exception": text.strip(),
+                "exception": words(error),
                 "traceback": "".join(traceback.format_exception(error)),
             },
         )

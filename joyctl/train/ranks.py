@@ -6,9 +6,14 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
+
+from joyctl.errors import Interrupted
 
 
 def launched_together() -> bool:
@@ -26,6 +31,26 @@ def index() -> int:
     return int(os.environ["RANK"]) if launched_together() else 0
 
 
+def tell_others(word: str) -> None:
+    """On rank 0: give the other ranks a word, before any of them trains."""
+    _meeting_point().set(_WORD, word)
+
+
+def told_by_first() -> str:
+    """On another rank: wait for rank 0's word. Raises torch's DistStoreError when none comes."""
+    return str(_meeting_point().get(_WORD).decode())
+
+
+_WORD = "joyctl/word"
+# Rank 0 may have to wait for a dead process's hold on the folder to end.
+_PATIENCE = timedelta(minutes=10)
+
+
+def _meeting_point() -> Store:
+    store: Store = next(rendezvous("env://", timeout=_PATIENCE))[0]
+    return store
+
+
 def be_alone(device_type: str) -> None:
     """Form a process group of one, without a port or a file that another training could collide with."""
     torch.autograd.set_multithreading_enabled(False)  # as torchtitan does where it forms the group
@@ -40,11 +65,16 @@ def session(threads: int) -> Iterator[None]:
     os.environ.setdefault("LOCAL_RANK", "0")
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    collecting = gc.isenabled()
+    collecting, broke = gc.isenabled(), True
     try:
         yield
+        broke = False
+    except Interrupted:
+        broke = False
+        raise
     finally:
-        if dist.is_initialized():
+        # A rank that broke ends at once, so that the others learn of it: taking leave might wait for them.
+        if dist.is_initialized() and not (broke and count() > 1):
             dist.destroy_process_group()
         torch.autograd.set_multithreading_enabled(True)
         if collecting:

@@ -82,13 +82,18 @@ def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> N
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM or SIGINT came; a second one of a kind acts as usual. Only the main thread can listen."""
+    """Whether SIGTERM or SIGINT came. Only the main thread can listen.
+
+    A second one of a kind acts as usual, but not where torchrun started this process: there whoever stops it
+    may tell it twice, once itself and once through torchrun.
+    """
     came = threading.Event()
     before: dict[signal.Signals, object] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
         came.set()
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if not ranks.launched_together():
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -113,10 +113,39 @@ def read_queue(ledger: Ledger, slurm: Slurm, done: Callable[[str, str], bool]) -
         queue.arrays.append(array)
         if array.job is not None and array.job in found:
             extra += _note_live(queue, array, found[array.job])
+    extra += _drop_orphans(queue, done)
     if extra:  # sbatch ran twice for one manifest, of which only the one in the ledger may start; or can never start
-        slurm("scancel", *extra)
+        slurm("scancel", *dict.fromkeys(extra))
     ledger.forget(never)
     return queue
+
+
+def _drop_orphans(queue: Queue, done: Callable[[str, str], bool]) -> list[str]:
+    """Forget live jobs that wait for one that is neither live nor done; returns their ids.
+
+    Slurm leaves them: an array element that is cancelled while it waits does not count as failed.
+    """
+    manifests = {a.manifest.name: a.manifest for a in queue.arrays}
+    gone: list[str] = []
+    while True:
+        standing = {(live.array.manifest.name, live.index) for live in queue.live.values()}
+        orphans = [key for key, live in queue.live.items() if _is_orphan(live, manifests, standing, done)]
+        if not orphans:
+            return gone
+        gone += [queue.live.pop(key).job for key in orphans]
+
+
+def _is_orphan(
+    live: Live, manifests: Mapping[str, Manifest], standing: set[tuple[str, int]], done: Callable[[str, str], bool]
+) -> bool:
+    how, _, on = (live.array.manifest.dependency or "").partition(":")
+    if live.state != "PENDING" or how not in ("afterok", "aftercorr"):
+        return False
+    name, index = (on, live.index) if how == "aftercorr" else (on.rpartition("_")[0], int(on.rpartition("_")[2]))
+    parent = manifests[name].elements.get(index) if name in manifests else None
+    if parent is None or parent.key == live.array.manifest.elements[live.index].key:
+        return False  # an earlier part of a chain may be over and its marker still to come
+    return (name, index) not in standing and not done(*parent.key)
 
 
 def _open(array: Submitted, done: Callable[[str, str], bool]) -> bool:

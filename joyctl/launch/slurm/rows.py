@@ -1,0 +1,106 @@
+"""What squeue and sacct say, parsed; one row for every element of an array.
+
+Both know an element as `<array job>_<index>`; its own job number is left alone, as for one element of each array
+that is the array's.
+"""
+
+from __future__ import annotations
+
+import pwd
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+SQUEUE = ("squeue", "-h", "-r", "-O", "JobArrayID:|,Name:|,State:|,RestartCnt:|,StartTime:|,NodeList:|,Reason:|")
+"""With the bare suffix no column is cut off."""
+# Without the steps, which take four times as long to ask for: the worst of their codes is the job's DerivedExitCode.
+SACCT = ("sacct", "-n", "-P", "-X", "-o", "JobID,State,ExitCode,DerivedExitCode,Reason,Start,End,Timelimit,NodeList")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job in the queue."""
+
+    job: str
+    """`202_3`."""
+    name: str
+    state: str
+    """Slurm's own word, such as `PENDING`."""
+    reason: str
+    restarts: int = 0
+    """How often it was put back into the queue."""
+    start: float | None = None
+    """When it started, or when Slurm expects it to."""
+    nodes: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job as Slurm's accounting remembers it."""
+
+    job: str
+    state: str
+    by: str | None
+    """The user who cancelled it."""
+    code: str
+    """`<exit code>:<signal>` of its script."""
+    derived: str
+    """The worst of its steps'."""
+    reason: str
+    start: float | None
+    end: float | None
+    limit: str
+    """Wall time that it was given."""
+    nodes: str
+
+
+def queue_rows(text: str) -> Iterator[Row]:
+    """Rows of SQUEUE's output."""
+    for line in text.splitlines():
+        parts = [part.strip() for part in line.split("|")]
+        if len(parts) >= 7:
+            job, name, state, restarts, start, nodes, reason = parts[:7]
+            yield Row(job, name, state, reason, int(restarts) if restarts.isdigit() else 0, _time(start), nodes)
+
+
+def records(text: str) -> dict[str, Record]:
+    """Rows of SACCT's output, by job."""
+    found: dict[str, Record] = {}
+    for line in text.splitlines():
+        parts = line.split("|")
+        if len(parts) < 9:
+            continue
+        job, state, code, derived, reason, start, end, limit, nodes = parts[:9]
+        word, _, by = state.partition(" by ")
+        who = _user(by) if by else None
+        row = Record(job, word, who, code, derived, reason, _time(start), _time(end), limit, nodes)
+        for element in expanded(job):
+            found[element] = replace(row, job=element)
+    return found
+
+
+def expanded(job: str) -> list[str]:
+    """`21_[0-2,5%1]` -> `21_0`, `21_1`, `21_2`, `21_5`: elements that wait together are one row of accounting."""
+    match = re.fullmatch(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]", job)
+    if match is None:
+        return [job]
+    elements: list[str] = []
+    for part in match[2].split(","):
+        first, _, last = part.partition("-")
+        elements += [f"{match[1]}_{index}" for index in range(int(first), int(last or first) + 1)]
+    return elements
+
+
+def _time(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:  # N/A, Unknown, None
+        return None
+
+
+def _user(uid: str) -> str:
+    try:
+        return pwd.getpwuid(int(uid)).pw_name
+    except (KeyError, ValueError):
+        return f"user {uid}"
