@@ -28,7 +28,7 @@ CLUSTER: dict[str, Any] = {
     # All the GPUs of a node, so that no more train at once than a small machine can bear.
     "exclude": "n[3-4]",
     "stages": {
-        "train": {"gpus_per_node": 8, "processes_per_node": 1, "cpus_per_task": 2, "mem": "3G", "time": 30},
+        "train": {"gpus_per_node": 8, "processes_per_node": 1, "cpus_per_task": 1, "mem": "3G", "time": 30},
         "eval": {"gpus_per_node": 1, "cpus_per_task": 1, "mem": "3G", "time": 20},
         "score": {"partition": "cpu", "cpus_per_task": 1, "mem": "2G", "time": 20},
     },

@@ -146,6 +146,8 @@ TABLE: list[tuple[str, str, str, list[Mapping[str, Any]], State, str | None]] = 
      "its job ended well, but left no result"),
     ("its marker was removed", "", sacct("202_0", "COMPLETED"), [FAILED | {"outcome": "done", "error": None}],
      "pending", "its marker is gone"),
+    ("scancel of a running one that had waited for its parent", "",
+     sacct("202_0", "CANCELLED by 0", reason="Dependency"), [OPEN], "cancelled", "by root with scancel"),
     ("scancel of a running one", "", sacct("202_0", "CANCELLED by 0"), [OPEN], "cancelled", "by root with scancel"),
     ("scancel of a waiting one", "", "", [], "lost",
      "Slurm knows it no more (cancelled while it waited?); joyctl sweep submits it again"),

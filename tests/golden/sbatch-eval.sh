@@ -25,4 +25,4 @@ export PYTHONPATH=/shared/results/mine/slurm/code/0a1b${PYTHONPATH:+:$PYTHONPATH
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /shared/results/mine/slurm/log/%A_%a_%t_log.out --cpus-per-task=12 --open-mode=append --kill-on-bad-exit=0 --wait=420 /opt/joy/bin/python -m joyctl.launch.slurm.node --manifest /shared/results/mine/slurm/arrays/mine-1.json --processes-per-node=1 --max-requeues=5 --shutdown-timeout=300
+srun --unbuffered --output /shared/results/mine/slurm/log/%A_%a_%t_log.out --cpus-per-task=12 --open-mode=append --kill-on-bad-exit=0 --wait=420 /opt/joy/bin/python -m joyctl.launch.slurm.node --manifest /shared/results/mine/slurm/arrays/mine-1.json --processes-per-node=1 --max-requeues=5 --shutdown-timeout=300 --signal-grace=120

@@ -151,6 +151,7 @@ def node_program(cluster: SlurmCluster, kind: JobKind, arguments: Sequence[str])
         f"--processes-per-node={need.processes // need.nodes}",
         f"--max-requeues={cluster.max_requeues}",
         f"--shutdown-timeout={cluster.shutdown_timeout_s}",
+        f"--signal-grace={cluster.signal_grace_s}",
     ]
     options += [] if cluster.requeue else ["--no-requeue"]
     return options + ([f"--rdzv-ifname={cluster.rdzv_ifname}"] if cluster.rdzv_ifname else [])
