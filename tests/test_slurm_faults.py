@@ -42,8 +42,20 @@ def place(tmp_path: Path, data: Path, clean_slurm: Cluster) -> Iterator[Place]:
 def same_numbers(place: Place, reference: Place) -> None:
     """Every number of a campaign is bit-equal to the reference's, which may have more runs."""
     mine, theirs = numbers(place.campaign), numbers(reference.campaign)
-    assert any("samples" in name for name in mine) and any("metrics" in name for name in mine)
+    assert any("metrics" in name for name in mine)
     assert mine == {name: theirs[name] for name in mine}
+
+
+def trained(place: Place, reference: Place, name: str) -> None:
+    """Wait until a run is trained, to the reference's numbers; what comes after is not this test's matter."""
+
+    def is_trained(status: Status) -> bool:
+        return next(stage["state"] for stage in status[name]["stages"] if stage["stage"] == "train") == "done"
+
+    place.wait(is_trained)
+    assert place.call("cancel").returncode == 0
+    same_numbers(place, reference)
+    assert f"runs/{name}/metrics.jsonl" in numbers(place.campaign)
 
 
 def test_a_campaign_from_one_command_has_the_local_numbers(place: Place, reference: Place) -> None:
@@ -72,6 +84,7 @@ def test_what_breaks_in_a_job_and_the_retry(place: Place, reference: Place, slur
         }
     )
     assert place.sweep(*GRID).returncode == 0
+    slurm.run("scancel", place.job(run("upsample-40"), "eval"))  # pending: accounting may keep nothing of it
     # By hand, each while it trains: cancel, requeue, and the signal that tells a job to save.
     for folder, act in (
         (run("upsample-20"), lambda job: slurm.run("scontrol", "requeue", job)),
@@ -80,7 +93,6 @@ def test_what_breaks_in_a_job_and_the_retry(place: Place, reference: Place, slur
     ):
         place.wait_step(folder, 86)
         act(place.job(folder))
-    pending = place.job(run("upsample-40"), "score")
     (place.folder / "faults.go").touch()
     status = place.wait(over)
     # Own fault: failed, with the cause in one line; children blocked.
@@ -90,11 +102,11 @@ def test_what_breaks_in_a_job_and_the_retry(place: Place, reference: Place, slur
     assert status["drop-facts-20/s0"]["state"] == "failed" and "memory" in status["drop-facts-20/s0"]["cause"]
     assert status["drop-code+math-20/s0"]["state"] == "cancelled", status["drop-code+math-20/s0"]
     # Not their fault: queued again by themselves and done.
-    for name in ("drop-code-20/s0", "upsample-20/s0", "drop-facts+math-20/s0", "upsample-40/s0"):
+    for name in ("drop-code-20/s0", "upsample-20/s0", "drop-facts+math-20/s0"):
         assert status[name]["state"] == "done", status[name]
+    assert status["upsample-40/s0"]["state"] in ("lost", "cancelled"), status["upsample-40/s0"]
     assert place.attempts(run("drop-code-20")) == ["killed", "done"]
     assert place.attempts(run("drop-facts+math-20")) == ["interrupted", "done"]
-    assert pending  # it had an id before it could start
     logs = place.call("logs", "drop-math-20/s0", "--failed")
     assert "ValueError: the test broke this step" in logs.stdout and "Traceback" in logs.stdout
     # The same command again is the retry: only what is missing, and then all is as if nothing had happened.
@@ -107,25 +119,6 @@ def test_what_breaks_in_a_job_and_the_retry(place: Place, reference: Place, slur
     assert place.attempts(run("drop-math-20")) == ["failed", "done"]
 
 
-def test_a_pending_element_cancelled_by_hand_is_submitted_again(place: Place, slurm: Cluster) -> None:
-    for node in ("n1", "n2"):
-        slurm.drain(node)
-    place.cluster()
-    assert place.sweep().returncode == 0
-    gone = place.job(run("upsample-40"))
-    slurm.run("scancel", gone)
-    status = place.wait(lambda now: now["upsample-40/s0"]["state"] != "queued")
-    assert status["upsample-40/s0"]["state"] in ("cancelled", "lost"), status["upsample-40/s0"]
-    assert status["upsample-20/s0"]["state"] == "queued"
-    assert place.sweep().returncode == 0
-    status = place.wait(lambda now: now["upsample-40/s0"]["state"] == "queued")
-    assert place.job(run("upsample-40")) != gone
-    cancelled = place.call("cancel")
-    assert cancelled.returncode == 0, cancelled.stderr
-    status = place.wait(lambda now: {run["state"] for run in now.values()} == {"cancelled"})
-    assert not slurm.run("squeue", "-h").stdout
-
-
 def test_the_end_of_its_time_is_a_checkpoint_and_a_requeue(place: Place, reference: Place) -> None:
     # Slurm sends the signal up to a minute early, so of two minutes it takes at least one.
     place.cluster(
@@ -136,10 +129,8 @@ def test_the_end_of_its_time_is_a_checkpoint_and_a_requeue(place: Place, referen
     status = place.wait(lambda now: now["upsample-20/s0"]["state"] in ("retrying", "failed", "done"), seconds=400)
     assert status["upsample-20/s0"]["state"] == "retrying", status["upsample-20/s0"]
     place.mend()
-    status = place.wait(over)
-    assert {run["state"] for run in status.values()} == {"done"}, status
+    trained(place, reference, "upsample-20/s0")
     assert place.attempts(run("upsample-20")) == ["interrupted", "done"]
-    same_numbers(place, reference)
 
 
 def trains(folder: str) -> dict[str, object]:
@@ -159,16 +150,14 @@ def test_a_node_that_dies_and_one_that_is_drained(place: Place, reference: Place
         and slurm.run("squeue", "-h", "-r", "-j", place.job(run("upsample-20")), "-o", "%N").stdout.strip()
     )
     slurm.kill_node(node)
-    status = place.wait(lambda now: retried(now, "upsample-20/s0"))
+    place.wait(lambda now: retried(now, "upsample-20/s0"))
     place.mend()
     slurm.start_daemon(f"slurmd.{node}")
     other = "n2" if node == "n1" else "n1"
     slurm.drain(other)  # what runs there runs on; what comes waits for the other
-    status = place.wait(over)
+    trained(place, reference, "upsample-20/s0")
     slurm.resume(other)
-    assert {run["state"] for run in status.values()} == {"done"}, status
     assert place.attempts(run("upsample-20")) == ["lost", "done"]
-    same_numbers(place, reference)
 
 
 @pytest.mark.parametrize("grace", [0, 20])
@@ -181,9 +170,7 @@ def test_preempted_with_and_without_grace(place: Place, reference: Place, slurm:
     slurm.run("sbatch", "-p", "gpu", *urgent, "--wrap", "sleep 20")
     place.wait(lambda now: retried(now, "upsample-20/s0"))
     place.mend()
-    status = place.wait(over)
-    assert {run["state"] for run in status.values()} == {"done"}, status
+    trained(place, reference, "upsample-20/s0")
     ended = place.attempts(run("upsample-20"))
     assert len(ended) == 2 and ended[-1] == "done", ended
     assert ended[0] == "interrupted" or grace == 0, "with notice it saves"
-    same_numbers(place, reference)
