@@ -117,7 +117,8 @@ def measure(folder: Path, cluster: Cluster, env: dict[str, str]) -> None:
     each = float(single.stdout)
     print(f"{len(told['runs']):,} runs, {jobs:,} jobs in {arrays} arrays")
     print(
-        f"joyctl sweep   {sent.seconds:6.2f} s (at most 5)   {len(sent.slurm)} calls to Slurm (at most {2 * arrays + 5})"
+        f"joyctl sweep   {sent.seconds:6.2f} s (at most 5)"
+        f"   {len(sent.slurm)} calls to Slurm (at most {2 * arrays + 5})"
     )
     print(f"               {sent.megabytes:6.0f} MB (at most 150)")
     print(f"  again        {again.seconds:6.2f} s   {len(again.slurm)} calls")
