@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -128,6 +130,34 @@ def test_a_controller_that_is_down_loses_nothing(place: Place, slurm: Cluster) -
     again = place.sweep("--drop", "math")
     assert again.returncode == 0 and "nothing new to submit" in again.stderr, again.stderr
     assert queued(slurm, place) == Counter(dict.fromkeys(expected(place), 1))
+
+
+def test_a_controller_that_goes_away_in_the_middle_of_a_submission(
+    place: Place, slurm: Cluster, tmp_path: Path
+) -> None:
+    shim = tmp_path / "bin" / "sbatch"
+    shim.parent.mkdir()
+    pid = (slurm.folder / "pid" / "slurmctld.pid").read_text().strip()
+    shim.write_text(
+        f"""#!/bin/sh
+echo x >> {tmp_path}/calls
+if [ $(wc -l < {tmp_path}/calls) = 4 ]; then
+    kill -TERM {pid}
+    while kill -0 {pid} 2>/dev/null && ! grep -q "State:.Z" /proc/{pid}/status; do sleep 0.1; done
+fi
+exec {shutil.which("sbatch")} "$@"
+"""
+    )
+    shim.chmod(0o755)
+    place.env["PATH"] = f"{shim.parent}:{os.environ['PATH']}"
+    swept = place.sweep("--drop", "math")
+    assert swept.returncode == 6 and "nable to contact slurm controller" in swept.stderr, swept.stderr
+    slurm.start_daemon("slurmctld")
+    names = set(slurm.run("squeue", "-h", "-o", "%j").stdout.split())
+    assert len(names) == 3 and len(held(slurm)) >= 3, "what was taken waits held"
+    again = place.sweep("--drop", "math")
+    assert again.returncode == 0, again.stderr
+    assert queued(slurm, place) == Counter(dict.fromkeys(expected(place), 1)) and held(slurm) == []
 
 
 def test_accounting_that_is_down_hinders_nobody(place: Place, slurm: Cluster) -> None:

@@ -67,7 +67,17 @@ def test_a_campaign_from_one_command_has_the_local_numbers(place: Place, referen
     same_numbers(place, reference)
     again = place.sweep("--drop", "math")
     assert again.returncode == 0 and "nothing to do" in again.stderr
-    assert (place.campaign / "runs/upsample-20/s0/submit.sh").exists()
+
+
+def test_a_runs_folder_stands_alone_with_plain_sbatch(place: Place, slurm: Cluster) -> None:
+    place.cluster()
+    assert place.sweep("--durations", "20").returncode == 0
+    assert place.call("cancel").returncode == 0
+    for folder in ("trunk/s0/0-60", TRUNK):
+        done = slurm.run("sbatch", "--wait", "submit.sh", cwd=place.campaign / folder)
+        assert done.returncode == 0, done.stderr
+    status = place.status()
+    assert status[TRUNK]["state"] == "done" and status["upsample-20/s0"]["state"] == "cancelled"
 
 
 def test_what_breaks_in_a_job_and_the_retry(place: Place, reference: Place, slurm: Cluster) -> None:

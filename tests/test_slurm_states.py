@@ -164,7 +164,7 @@ TABLE: list[tuple[str, str, str, list[Mapping[str, Any]], State, str | None]] = 
 def test_state_of_a_job(
     squeue_: str, sacct_: str, attempts: list[Mapping[str, Any]], state: State, cause: str | None
 ) -> None:
-    found = judge(facts(attempts=attempts), LEDGER, seen(squeue_, sacct_, starts_allowed={"a": 6}))
+    found = judge(facts(attempts=attempts), LEDGER, seen(squeue_, sacct_, starts_allowed=6))
     now = of("x/s0", "train", found)
     assert (now.state, now.cause) == (state, cause)
     assert now.job == "202_0"
@@ -342,7 +342,7 @@ def test_a_later_wave_counts() -> None:
 
 
 def test_nodes_that_a_job_struck_out_are_named() -> None:
-    what = seen(squeue("202_0", "PENDING", "BeginTime", 2), avoided={"202_0": ("n3",)}, starts_allowed={"a": 3})
+    what = seen(squeue("202_0", "PENDING", "BeginTime", 2), avoided={"202_0": ("n3",)}, starts_allowed=3)
     now = of("x/s0", "train", judge(facts(attempts=[OPEN, KILLED]), LEDGER, what))
     assert now.cause == "killed by SIGSEGV on n3 (rank 1); attempt 3 of 3, n3 excluded"
 

@@ -322,7 +322,7 @@ def test_cancel_stops_what_runs_and_takes_out_what_waits_for_it(real: Real) -> N
 
 def test_requeue_is_a_retry_and_then_runs_again(real: Real) -> None:
     job = real.submit("r-requeue", [A], "sleep 60")
-    (real.campaign.folder / "slurm/arrays/r-requeue.sh").write_text("python -m x --max-requeues=5\n")
+    (real.campaign.folder / "slurm/cluster.json").write_text('{"max_requeues": 5}')
     real.until(A, "running")
     real.cluster.run("scontrol", "requeue", f"{job}_0")
     assert real.until(A, "retrying").cause == "put back into the queue; attempt 2 of 6"

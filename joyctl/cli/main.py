@@ -26,6 +26,7 @@ joyctl: what is a dataset worth, and how long should it be upsampled?
   joyctl report                    the comparison so far
 
   joyctl plan my-recipe.yaml       yours: look first, nothing is trained
+  joyctl sweep my-recipe.yaml --cluster my-cluster.yaml --dry-run     on Slurm: look first
   joyctl --help                    all commands
 """
 

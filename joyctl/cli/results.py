@@ -37,7 +37,7 @@ def status(
     ] = False,
     every: Annotated[
         int | None,
-        typer.Option("--every", min=1, help="Seconds between two looks (30 on a cluster, else 2).", metavar="SECONDS"),
+        typer.Option("--every", min=1, help="Seconds between looks (the cluster's poll_s, or 2).", metavar="SECONDS"),
     ] = None,
 ) -> None:
     """Count what is expected against what is there, and say why anything is missing.
@@ -70,10 +70,11 @@ def _watched(folder: Path, console: Console, every: int | None) -> Look:
     """Redraw the status in place until nothing is under way or Ctrl-C is pressed; gives the last look."""
     from rich.live import Live
 
+    from joyctl.launch.slurm.ledger import Ledger
     from joyctl.launch.slurm.watch import look
 
     seen = look(folder)
-    pause = every or (30 if seen.on_cluster else 2)
+    pause = every or (Ledger(folder).cluster().get("poll_s", 30) if seen.on_cluster else 2)
     try:
         with Live(console=console, auto_refresh=False) as live:
             while True:

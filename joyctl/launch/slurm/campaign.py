@@ -126,6 +126,7 @@ def put(
     ledger = Ledger(prepared.folder)
     ledger.place(cluster.shared_root, prepared.folder)
     with submit.submit_lock(ledger) as lock:
+        ledger.write_cluster(cluster.model_dump(mode="json"))
         queue = submit.read_queue(ledger, slurm, done_in(prepared.folder))
         drawn = draw(prepared, cluster, queue, room())
         code = snapshot.take(ledger.folder / "code")

@@ -119,6 +119,18 @@ class Ledger:
         """Write it down; before sbatch."""
         write_json(self.manifest_path(manifest.name), asdict(manifest))
 
+    def write_cluster(self, cluster: object) -> None:
+        """Write down the cluster file that is used."""
+        write_json(self.folder / "cluster.json", cluster)
+
+    def cluster(self) -> dict[str, Any]:
+        """The cluster file as it was last used; empty when that is not known."""
+        try:
+            value: dict[str, Any] = json.loads((self.folder / "cluster.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return value
+
     def forget(self, names: Iterable[str]) -> None:
         """Remove manifests that Slurm never took."""
         for name in names:

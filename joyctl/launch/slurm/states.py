@@ -60,8 +60,8 @@ class Seen:
     """By job: what it wrote down of its failure, where its attempt has no end line."""
     last_words: Mapping[str, str] = field(default_factory=dict)
     """By job: the end of Slurm's own output of it."""
-    starts_allowed: Mapping[str, int] = field(default_factory=dict)
-    """By array name: how often one of its jobs may start."""
+    starts_allowed: int | None = None
+    """How often one job may start; None where that is not known."""
     avoided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By job: nodes on which it has died and that it will not use again."""
 
@@ -312,7 +312,7 @@ def _attempt(job: _Job, row: Row, seen: Seen) -> str:
     if number == 1 and not past:
         return ""
     why = why_it_stopped(past[-1], open_=is_open(past)) if past else "put back into the queue"
-    allowed = seen.starts_allowed.get(job.array.manifest.name)
+    allowed = seen.starts_allowed
     count = f"attempt {number}" + (f" of {allowed}" if allowed else "") if number > 1 else "submitted again"
     excluded = sorted({*job.array.manifest.exclude, *seen.avoided.get(row.job, ())})
     return f"{why}; {count}" + (f", {', '.join(excluded)} excluded" if excluded else "")

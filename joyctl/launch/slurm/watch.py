@@ -5,7 +5,6 @@ A campaign of which nothing was ever submitted is read from its files alone, and
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -81,7 +80,7 @@ def look(campaign: Path, slurm: Slurm = call, before: Look | None = None) -> Loo
         records=None if found is None else known | found,
         exceptions=_exceptions(campaign, facts, gone),
         last_words=_last_words(ledger, gone),
-        starts_allowed=_starts_allowed(ledger, open_),
+        starts_allowed=_starts_allowed(ledger),
         avoided=_avoided(campaign, open_, queue or {}),
     )
     sources = ["files", *(["one squeue"] if everything and queue is not None else [])]
@@ -182,17 +181,10 @@ def _avoided(campaign: Path, places: Sequence[Place], queue: dict[str, Row]) -> 
     return found
 
 
-def _starts_allowed(ledger: Ledger, places: Sequence[Place]) -> dict[str, int]:
-    """By array name: how often one of its jobs may start, as its script tells its program."""
-    found = {}
-    for name in {array.manifest.name for array, _ in places}:
-        try:
-            text = ledger.script_path(name).read_text(encoding="utf-8")
-        except OSError:
-            continue
-        if match := re.search(r"--max-requeues[= ](\d+)", text):
-            found[name] = int(match[1]) + 1
-    return found
+def _starts_allowed(ledger: Ledger) -> int | None:
+    """How often one job may start, by the cluster file."""
+    most = ledger.cluster().get("max_requeues")
+    return None if most is None else most + 1
 
 
 def _listed(words: Sequence[str]) -> str:
