@@ -13,6 +13,7 @@ import pytest
 from fake_slurm import FakeSlurm
 
 from joyctl.campaign.compare import Job
+from joyctl.errors import Refused
 from joyctl.launch.slurm import campaign, submit
 from joyctl.launch.slurm.campaign import Room, put
 from joyctl.launch.slurm.client import Answer, NoAnswer, scrubbed
@@ -120,6 +121,28 @@ def test_what_waits_for_a_job_that_is_gone_is_submitted_again_with_it(tmp_path: 
         (kind, ["runs/up-20/s0"]) for kind in ("train", "eval", "score")
     ]
     assert everything(slurm, tmp_path) == Counter(dict.fromkeys(ALL, 1))
+
+
+def test_jobs_on_another_cluster_are_not_doubled(tmp_path: Path) -> None:
+    one, other = FakeSlurm(), FakeSlurm()
+    put(prepared(tmp_path), cluster(), one, room(), [], slurm_name="one")
+    with pytest.raises(Refused, match="submitted to the Slurm cluster 'one', and this is 'other'"):
+        put(prepared(tmp_path), cluster(), other, room(), [], slurm_name="other")
+    assert other.arrays == {}
+    for array in Ledger(tmp_path).read():  # what joyctl cancel writes, there
+        Ledger(tmp_path).record("cancelled", name=array.manifest.name, indices=list(array.manifest.elements))
+    put(prepared(tmp_path), cluster(), other, room(), [], slurm_name="other")
+    assert len(other.jobs()) == len(one.jobs())
+
+
+def test_a_cancelling_that_was_interrupted_is_finished_and_the_jobs_come_anew(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    put(prepared(tmp_path), cluster(), slurm, room(), [])
+    for array in Ledger(tmp_path).read():
+        Ledger(tmp_path).record("cancelled", name=array.manifest.name, indices=list(array.manifest.elements))
+    put(prepared(tmp_path), cluster(), slurm, room(), [])
+    assert everything(slurm, tmp_path) == Counter(dict.fromkeys(ALL, 1))
+    assert not any(a.held for a in slurm.arrays.values())
 
 
 class Killed(BaseException):

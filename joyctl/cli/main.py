@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
 
 from joyctl.cli import campaigns, data, doctor, jobs, recipes, results
-from joyctl.errors import JoyctlError
+from joyctl.errors import JoyctlError, Missing
 
 app = typer.Typer(
     name="joyctl",
@@ -69,3 +70,9 @@ def main() -> None:
         # The reader (`joyctl report | head`) has gone; nothing is wrong.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        typer.echo(f"no space left{where}: {error.strerror}\nMake room; the same command goes on.", err=True)
+        sys.exit(Missing.exit_code)

@@ -90,7 +90,7 @@ def run_on_slurm(
         return campaign.Room(cluster.max_array_size or found.max_array_size, most)
 
     try:
-        done = campaign.put(prepared, cluster, client.call, room, again)
+        done = campaign.put(prepared, cluster, client.call, room, again, slurm_name=found.name)
     except submit.SbatchRefused as error:
         raise _placed(error, cluster_name) from error
     if as_json:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from joyctl.campaign.compare import Job
 from joyctl.campaign.plan import Plan
+from joyctl.errors import Refused
 from joyctl.launch.prepare import Prepared
 from joyctl.launch.slurm import groups, snapshot, submit
 from joyctl.launch.slurm.client import Slurm
@@ -116,9 +117,15 @@ def scripts(
 
 
 def put(
-    prepared: Prepared, cluster: SlurmCluster, slurm: Slurm, room: Callable[[], Room], again: Sequence[str]
+    prepared: Prepared,
+    cluster: SlurmCluster,
+    slurm: Slurm,
+    room: Callable[[], Room],
+    again: Sequence[str],
+    *,
+    slurm_name: str = "",
 ) -> Submission:
-    """Submit what is missing and not in the queue yet.
+    """Submit what is missing and not in the queue yet; `slurm_name` is what this Slurm calls itself.
 
     Raises SbatchRefused, NoAnswer or Refused; see `submit.send`.
     """
@@ -126,7 +133,8 @@ def put(
     ledger = Ledger(prepared.folder)
     ledger.place(cluster.shared_root, prepared.folder)
     with submit.submit_lock(ledger) as lock:
-        ledger.write_cluster(cluster.model_dump(mode="json"))
+        _refuse_elsewhere(prepared, ledger, slurm_name)
+        ledger.write_cluster({**cluster.model_dump(mode="json"), "slurm_name": slurm_name})
         queue = submit.read_queue(ledger, slurm, done_in(prepared.folder))
         drawn = draw(prepared, cluster, queue, room())
         code = snapshot.take(ledger.folder / "code")
@@ -141,6 +149,22 @@ def put(
     left = drawn.left + sum(len(m.elements) for m in refused)
     arrays = [(a.manifest, a.job) for a in sent.arrays if a.job is not None]
     return Submission(drawn, arrays, left, sent.full, time.monotonic() - begin)
+
+
+def _refuse_elsewhere(prepared: Prepared, ledger: Ledger, slurm_name: str) -> None:
+    """Raise Refused while jobs may wait on another cluster that sees the same folders: nobody here knows of them."""
+    before = ledger.cluster().get("slurm_name")
+    if not before or before == slurm_name:
+        return
+    done = done_in(prepared.folder)
+    for array in ledger.read():
+        for index, element in array.manifest.elements.items():
+            if index not in array.cancelled and not done(element.folder, element.stages[-1]):
+                raise Refused(
+                    f"jobs of {prepared.plan.campaign} were submitted to the Slurm cluster '{before}', and this is "
+                    f"'{slurm_name}'",
+                    hint=f"Take them back there first: joyctl cancel --campaign {prepared.plan.campaign}",
+                )
 
 
 def live_stages(campaign: Path, slurm: Slurm) -> dict[groups.Key, submit.Live]:

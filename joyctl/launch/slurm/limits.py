@@ -35,6 +35,8 @@ class Limits:
     kill_wait_s: int
     """Seconds between Slurm's SIGTERM and its SIGKILL."""
     version: str
+    name: str = ""
+    """Slurm's name of the cluster."""
 
 
 def read_limits(slurm: Slurm) -> Limits:
@@ -53,6 +55,7 @@ def read_limits(slurm: Slurm) -> Limits:
         max_array_size=_number(settings.get("MaxArraySize", "1001")),
         kill_wait_s=_number(settings.get("KillWait", "30 sec")),
         version=settings.get("SLURM_VERSION", "unknown"),
+        name=settings.get("ClusterName", ""),
     )
 
 

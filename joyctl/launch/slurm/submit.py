@@ -149,11 +149,7 @@ def _is_orphan(
 
 
 def _open(array: Submitted, done: Callable[[str, str], bool]) -> bool:
-    return any(
-        not done(element.folder, element.stages[-1])
-        for index, element in array.manifest.elements.items()
-        if index not in array.cancelled
-    )
+    return any(not done(element.folder, element.stages[-1]) for element in array.manifest.elements.values())
 
 
 def _note_live(queue: Queue, array: Submitted, rows: Sequence[tuple[int, str, str]]) -> list[str]:
@@ -163,6 +159,9 @@ def _note_live(queue: Queue, array: Submitted, rows: Sequence[tuple[int, str, st
     for index, state, reason in rows:
         if reason == "DependencyNeverSatisfied" or index not in array.manifest.elements:
             dead.append(array.job_id(index))
+            continue
+        if index in array.cancelled:  # on its way out, unless the cancelling was interrupted
+            dead += [array.job_id(index)] if state != "COMPLETING" else []
             continue
         if array.released and state == "PENDING" and reason in ("JobHeldUser", "launch_failed_requeued_held"):
             held = True
