@@ -394,3 +394,12 @@ def test_the_supervisor_needs_no_torch() -> None:
     environment = {**os.environ, "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NODEID": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_words_say_what_is_behind_torchs_checkpoint_exception() -> None:
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    from joyctl.store.attempts import words
+
+    error = CheckpointException("save", {0: (OSError(28, "No space left on device"), None)})
+    assert words(error) == "CheckpointException: OSError: [Errno 28] No space left on device"

@@ -24,6 +24,7 @@ from joyctl.campaign.compare import Job
 from joyctl.campaign.spec import Stage
 from joyctl.errors import Interrupted, JoyctlError
 from joyctl.launch.board import Board, JobState
+from joyctl.store.attempts import words
 
 STAGE_COST: dict[Stage, int] = {"train": 0, "export": 20, "eval": 150, "score": 30}
 """What a job costs in units of one optimizer step of a small model, besides its steps: for the order of starting, and
@@ -205,5 +206,5 @@ def _child(folder: str, stage: Stage, threads: int, messages: Connection) -> Non
         messages.send(("error", str(error)))
         sys.exit(error.exit_code)
     except BaseException as error:
-        messages.send(("error", f"{type(error).__name__}: {error}".strip().splitlines()[0]))
+        messages.send(("error", words(error).strip().splitlines()[0]))
         raise  # multiprocessing prints the traceback into the log and exits with 1

@@ -77,6 +77,13 @@ def words(error: BaseException) -> str:
     """An exception as an attempt's `error`: our own as they are, others with their type."""
     if isinstance(error, JoyctlError):
         return str(error)
+    # torch's CheckpointException says no more than that there was one; {rank: (exception, traceback)} says what.
+    inner = getattr(error, "failures", None)
+    if isinstance(inner, dict) and inner:
+        first = next(iter(inner.values()))
+        cause = first[0] if isinstance(first, tuple) else first
+        if isinstance(cause, BaseException):
+            return f"{type(error).__name__}: {words(cause)}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
