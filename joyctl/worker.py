@@ -147,7 +147,7 @@ def _attempt(folder: Path, stage: Stage, threads: int, progress: Progress | None
         raise
     except BaseException as error:
         if not attempts.supervised():
-            attempts.finish(folder, started, "failed", attempts.words(error))
+            attempts.finish(folder, started, "failed", attempts.words(error, folder))
         raise
     attempts.finish(folder, started, "done", None)
 

@@ -396,10 +396,13 @@ def test_the_supervisor_needs_no_torch() -> None:
     assert done.stdout == "False\n"
 
 
-def test_words_say_what_is_behind_torchs_checkpoint_exception() -> None:
+def test_words_say_what_is_behind_torchs_checkpoint_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.distributed.checkpoint.api import CheckpointException
 
-    from joyctl.store.attempts import words
+    from joyctl.store import attempts
 
-    error = CheckpointException("save", {0: (OSError(28, "No space left on device"), None)})
-    assert words(error) == "CheckpointException: OSError: [Errno 28] No space left on device"
+    error = CheckpointException("save", {0: (RuntimeError("unexpected pos 704 vs 598"), None)})
+    said = "CheckpointException: RuntimeError: unexpected pos 704 vs 598"
+    assert attempts.words(error, tmp_path) == said
+    monkeypatch.setattr(attempts, "_FULL_BYTES", 2**62)
+    assert attempts.words(error, tmp_path) == f"{said}; no space is left on the disk"

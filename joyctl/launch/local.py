@@ -206,5 +206,5 @@ def _child(folder: str, stage: Stage, threads: int, messages: Connection) -> Non
         messages.send(("error", str(error)))
         sys.exit(error.exit_code)
     except BaseException as error:
-        messages.send(("error", words(error).strip().splitlines()[0]))
+        messages.send(("error", words(error, Path(folder)).strip().splitlines()[0]))
         raise  # multiprocessing prints the traceback into the log and exits with 1

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import time
 import traceback
@@ -28,6 +29,7 @@ from joyctl.store import layout
 from joyctl.store.files import append_line, read_lines, write_json
 
 Outcome = Literal["done", "failed", "interrupted", "killed", "lost"]
+_FULL_BYTES = 1_000_000  # so little free space is none
 PLACE = "JOYCTL_PLACE"
 """Environment variable by which a supervisor tells {job, restart, nodes, part}, as JSON. Where it is set, the end
 line of a stage that breaks is the supervisor's to write: it knows of the other processes."""
@@ -73,17 +75,25 @@ def unfinished(folder: Path, stage: str) -> list[dict[str, Any]]:
     return [line for line in lines if "end" not in line and _identity(line) not in over]
 
 
-def words(error: BaseException) -> str:
-    """An exception as an attempt's `error`: our own as they are, others with their type."""
+def words(error: BaseException, folder: Path) -> str:
+    """An exception as an attempt's `error`: our own as they are, others with their type.
+
+    On a full disk it says so: libraries write of positions and lengths there.
+    """
     if isinstance(error, JoyctlError):
         return str(error)
+    full = shutil.disk_usage(folder).free < _FULL_BYTES
+    return _words(error) + ("; no space is left on the disk" if full else "")
+
+
+def _words(error: BaseException) -> str:
     # torch's CheckpointException says no more than that there was one; {rank: (exception, traceback)} says what.
     inner = getattr(error, "failures", None)
     if isinstance(inner, dict) and inner:
         first = next(iter(inner.values()))
         cause = first[0] if isinstance(first, tuple) else first
         if isinstance(cause, BaseException):
-            return f"{type(error).__name__}: {words(cause)}"
+            return f"{type(error).__name__}: {_words(cause)}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
@@ -101,7 +111,7 @@ def record_error(folder: Path, stage: str, error: BaseException) -> None:
                 "job": here["job"],
                 "restart": here["restart"],
                 "pid": os.getpid(),
-                "exception": words(error),
+                "exception": words(error, folder),
                 "traceback": "".join(traceback.format_exception(error)),
             },
         )
