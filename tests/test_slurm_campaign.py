@@ -188,10 +188,10 @@ def test_dry_run_shows_the_scripts_and_submits_nothing(place: Place, slurm: Clus
 
 def test_the_last_small_job_submits_the_rest(tmp_path: Path, data: Path, clean_slurm: Cluster) -> None:
     place = Place(tmp_path, data, clean_slurm.env)
-    place.cluster({"rest": "job", "max_submit": 2})
+    place.cluster({"rest": "job", "max_submit": 3})  # the last job itself counts while it submits
     swept = place.sweep("--durations", "20")
     assert swept.returncode == 0 and "a last small job submits them" in swept.stderr, swept.stderr
-    assert [len(a.manifest.elements) for a in Ledger(place.campaign).read()] == [1, 1]
-    status = place.wait(lambda now: now["trunk/s0/60-80"]["state"] != "pending")
-    assert status["trunk/s0/0-60"]["state"] == "done"
+    assert [len(a.manifest.elements) for a in Ledger(place.campaign).read()] == [1, 1, 1]
+    status = place.wait(lambda now: now["trunk/s0/80-100"]["state"] != "pending")
+    assert {status[f"trunk/s0/{part}"]["state"] for part in ("0-60", "60-80")} == {"done"}
     assert place.call("cancel").returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,15 +47,22 @@ def same_numbers(place: Place, reference: Place) -> None:
     assert mine == {name: theirs[name] for name in mine}
 
 
-def trained(place: Place, reference: Place, name: str) -> None:
+def jobs_of(place: Place, folder: str) -> set[str]:
+    """Ids of the jobs that trained in a folder."""
+    lines = map(json.loads, (place.campaign / folder / "attempts.jsonl").read_text().splitlines())
+    return {line["job"] for line in lines if line["stage"] == "train"}
+
+
+def trained(place: Place, reference: Place, name: str, *, cancel: bool = True) -> None:
     """Wait until a run is trained, to the reference's numbers; what comes after is not this test's matter."""
 
     def is_trained(status: Status) -> bool:
         return next(stage["state"] for stage in status[name]["stages"] if stage["stage"] == "train") == "done"
 
     place.wait(is_trained)
-    assert place.call("cancel").returncode == 0
-    same_numbers(place, reference)
+    if cancel:
+        assert place.call("cancel").returncode == 0
+        same_numbers(place, reference)
     assert f"runs/{name}/metrics.jsonl" in numbers(place.campaign)
 
 
@@ -129,18 +137,29 @@ def test_what_breaks_in_a_job_and_the_retry(place: Place, reference: Place, slur
     assert place.attempts(run("drop-math-20")) == ["failed", "done"]
 
 
-def test_the_end_of_its_time_is_a_checkpoint_and_a_requeue(place: Place, reference: Place) -> None:
-    # Slurm sends the signal up to a minute early, so of two minutes it takes at least one.
+def test_the_end_of_its_time_is_a_checkpoint_and_a_requeue_or_the_next_of_a_chain(
+    place: Place, reference: Place
+) -> None:
+    # At this speed upsample-40 needs two jobs, upsample-20 one. Slurm sends the signal up to a minute early.
+    slow = {"do": "slow", "seconds": 10}
     place.cluster(
-        {"stages.train.time": 2, "signal_grace_s": 60},
-        faults={run("upsample-20"): {"at": 82, "do": "slow", "seconds": 10}},
+        {"stages.train.time": 2, "signal_grace_s": 30, "tokens_per_second": 400.0},
+        faults={run("upsample-20"): {"at": 82, **slow}, run("upsample-40"): {"at": 62, **slow}},
     )
-    assert place.sweep("--durations", "20").returncode == 0
-    status = place.wait(lambda now: now["upsample-20/s0"]["state"] in ("retrying", "failed", "done"), seconds=400)
-    assert status["upsample-20/s0"]["state"] == "retrying", status["upsample-20/s0"]
+    assert place.sweep().returncode == 0
+    both = ("upsample-20/s0", "upsample-40/s0")
+
+    def told(status: Status) -> bool:
+        lines = [place.campaign / f"runs/{name}/attempts.jsonl" for name in both]
+        return all(path.exists() and '"outcome"' in path.read_text() for path in lines)
+
+    place.wait(told, seconds=400)
     place.mend()
-    trained(place, reference, "upsample-20/s0")
-    assert place.attempts(run("upsample-20")) == ["interrupted", "done"]
+    for name in both:
+        trained(place, reference, name, cancel=name == both[-1])
+        assert place.attempts(f"runs/{name}") == ["interrupted", "done"]
+    again, chained = (jobs_of(place, f"runs/{name}") for name in both)
+    assert len(again) == 1 and len(chained) == 2, "the same job queued again; a second job of the chain"
 
 
 def trains(folder: str) -> dict[str, object]:

@@ -257,6 +257,12 @@ def test_a_small_last_job_submits_the_rest(tmp_path: Path) -> None:
     assert len(slurm.jobs()) == 6, "there is one already"
 
 
+def test_the_small_job_never_submits_itself_alone(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    done = put(prepared(tmp_path), cluster(rest="job"), slurm, room(1), ["sweep"])
+    assert [e.folder for m, _ in done.arrays for e in m.elements.values()] == ["trunk/s0/0-80"] and done.left == 9
+
+
 def test_the_controller_going_away_leaves_nothing_running(tmp_path: Path) -> None:
     slurm = FakeSlurm()
 

@@ -15,7 +15,7 @@ from joyctl.cli.running import record_plan
 from joyctl.cli.words import note
 from joyctl.errors import Problem, RecipeError
 from joyctl.launch.slurm import campaign, client, limits, submit
-from joyctl.launch.slurm.ledger import REST, Ledger, Manifest
+from joyctl.launch.slurm.ledger import REST, Element, Ledger, Manifest
 from joyctl.recipe.load import load_cluster_file
 from joyctl.recipe.rules import Finding
 
@@ -144,8 +144,8 @@ def _lines(manifests: Sequence[Manifest], ids: dict[str, str]) -> list[str]:
     by_name = {m.name: m for m in manifests}
     rows = [("array" if ids else "", "jobs", "kind", "first", "after")]
     for m in manifests:
-        first = m.elements[min(m.elements)].folder
-        first = "what is left of the campaign" if first == REST else first.removeprefix("runs/")
+        element = m.elements[min(m.elements)]
+        first = "what is left of the campaign" if element.folder == REST else _named(element)
         rows.append((ids.get(m.name, ""), str(len(m.elements)), m.kind, first, _after(m, by_name, ids)))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     return [
@@ -166,7 +166,12 @@ def _after(manifest: Manifest, by_name: dict[str, Manifest], ids: dict[str, str]
     if how == "aftercorr" and len(manifest.elements) > 1:
         return f"each its own of {ids.get(name, 'the same runs')} ({other.kind})"
     element = other.elements[int(index or min(manifest.elements))]
-    return f"{element.folder.removeprefix('runs/')} ({other.kind})"
+    return f"{_named(element)} ({other.kind})"
+
+
+def _named(element: Element) -> str:
+    part = f", part {element.part} of {element.parts}" if element.parts > 1 else ""
+    return element.folder.removeprefix("runs/") + part
 
 
 def _array_json(manifest: Manifest, job: str | None) -> dict[str, object]:

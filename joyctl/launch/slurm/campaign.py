@@ -74,7 +74,8 @@ def draw(prepared: Prepared, cluster: SlurmCluster, queue: submit.Queue, room: R
     chosen = groups.affordable(wanted, room.jobs)
     follows = cluster.rest == "job" and len(chosen) < len(wanted)
     if follows and not resting and room.jobs is not None:
-        chosen = groups.affordable(wanted, max(0, room.jobs - 1))
+        # Room for itself, but never instead of the last job: it would do nothing but submit itself again.
+        chosen = groups.affordable(wanted, max(min(1, room.jobs), room.jobs - 1))
     identity = {"folder": str(prepared.folder.absolute())}
     wave, code = submit.next_wave(queue.arrays), snapshot.digest()
     made = groups.arrays(
@@ -86,10 +87,10 @@ def draw(prepared: Prepared, cluster: SlurmCluster, queue: submit.Queue, room: R
         code=code,
         max_size=room.max_array_size,
     )
-    if follows and not resting and (room.jobs is None or room.jobs > 0):
-        waits = [m.name for m in made] or [a.array.manifest.name for a in queue.live.values()]
+    waits = [m.name for m in made] or [queue.live[key].array.manifest.name for key in live]
+    if follows and not resting and waits and (room.jobs is None or room.jobs > len(chosen)):
         name = f"{prepared.plan.campaign}-{fingerprint({**identity, 'rest': wave})[:12]}"
-        dependency = ":".join(["afterany", *dict.fromkeys(waits)]) if waits else None
+        dependency = ":".join(["afterany", *dict.fromkeys(waits)])
         made.append(Manifest(name, "score", wave, {0: Element(REST, ("score",))}, dependency, (), code))
     return Drawn(made, len(live), len(wanted) - len(chosen))
 
