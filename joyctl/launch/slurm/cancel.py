@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from joyctl.errors import JoyctlError
-from joyctl.launch.slurm.client import NoAnswer, Slurm, call
+from joyctl.launch.slurm.client import NoAnswer, Slurm, SlurmFailed, call
 from joyctl.launch.slurm.ledger import Ledger
 from joyctl.launch.slurm.submit import submit_lock
 from joyctl.launch.slurm.watch import Place, look
@@ -47,7 +46,7 @@ def cancel(campaign: Path, folder: str | None, slurm: Slurm = call) -> Cancelled
         if jobs:
             answer = slurm("scancel", *_in_few_words(jobs, seen.live))
             if answer.code:
-                raise JoyctlError(f"scancel: {answer.reason}", hint="joyctl cancel again tries again what is left.")
+                raise SlurmFailed(f"scancel: {answer.reason}", hint="joyctl cancel again tries again what is left.")
     return Cancelled(jobs)
 
 

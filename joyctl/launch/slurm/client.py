@@ -37,7 +37,11 @@ class Slurm(Protocol):
         ...
 
 
-class NoAnswer(Missing):
+class SlurmFailed(Missing):
+    """A command of Slurm failed for a reason that is not ours."""
+
+
+class NoAnswer(SlurmFailed):
     """Slurm's controller or its accounting does not answer."""
 
 
@@ -67,6 +71,8 @@ def call(*command: str, text: str | None = None, keep: Sequence[int] = ()) -> An
 
 _DOWN = (
     "Unable to contact slurm controller",
+    "Could not establish a configuration source",
+    "Unable to process configuration file",
     "Connection refused",
     "Problem talking to the database",
     "Socket timed out",

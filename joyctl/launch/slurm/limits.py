@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from joyctl.errors import JoyctlError, Missing, RecipeError
-from joyctl.launch.slurm.client import Slurm
+from joyctl.errors import Missing, RecipeError
+from joyctl.launch.slurm.client import Slurm, SlurmFailed
 from joyctl.launch.slurm.fit import Nodes, Partition, misfit, parse_gres
 from joyctl.launch.slurm.ledger import JobKind
 from joyctl.recipe.load import load_cluster_file
@@ -48,7 +48,7 @@ def read_limits(slurm: Slurm) -> Limits:
     config = slurm("scontrol", "show", "config")
     for name, answer in (("sinfo", sinfo), ("scontrol show config", config)):
         if answer.code:
-            raise JoyctlError(f"{name}: {answer.reason}")
+            raise SlurmFailed(f"{name}: {answer.reason}")
     settings = dict(re.findall(r"^(\w+)\s*= (.*?)\s*$", config.out, re.MULTILINE))
     return Limits(
         partitions=parse_sinfo(sinfo.out),
@@ -182,7 +182,7 @@ def submit_room(slurm: Slurm, cluster: SlurmCluster) -> int | None:
         return None
     queued = slurm("squeue", "-h", "-r", "-u", user, "-o", "%i")
     if queued.code:
-        raise JoyctlError(f"squeue: {queued.reason}")
+        raise SlurmFailed(f"squeue: {queued.reason}")
     return max(0, most - len(queued.out.split()))
 
 

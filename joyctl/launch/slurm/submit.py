@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from joyctl.errors import JoyctlError, Refused
-from joyctl.launch.slurm.client import Slurm
+from joyctl.launch.slurm.client import Slurm, SlurmFailed
 from joyctl.launch.slurm.groups import Key
 from joyctl.launch.slurm.ledger import Ledger, Manifest, Submitted
 
@@ -90,7 +90,7 @@ def read_queue(ledger: Ledger, slurm: Slurm, done: Callable[[str, str], bool]) -
     # COMPLETING as well: what is on its way out, or back into the queue, is not to be submitted again.
     answer = slurm("squeue", "-h", "-r", "--name", names, "-o", "%F|%K|%T|%r|%j")
     if answer.code:
-        raise JoyctlError(f"squeue: {answer.reason}")
+        raise SlurmFailed(f"squeue: {answer.reason}")
     rows: dict[str, dict[str, list[tuple[int, str, str]]]] = {}
     for line in answer.out.splitlines():
         job, index, state, reason, name = line.split("|", 4)
@@ -241,7 +241,7 @@ def _release(ledger: Ledger, slurm: Slurm, arrays: Sequence[Submitted], held: Se
     answer = slurm("scontrol", "release", ",".join(held))
     # What has left the queue meanwhile cannot be released, and need not be.
     if answer.code and not re.search(r"[Ii]nvalid job|not pending|already finished", answer.err):
-        raise JoyctlError(
+        raise SlurmFailed(
             f"scontrol release: {answer.reason}", hint="The jobs wait held; the same command releases them."
         )
     ledger.record("released", names=[a.manifest.name for a in arrays if a.job in set(held)])
