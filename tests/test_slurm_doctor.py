@@ -489,7 +489,7 @@ def test_the_test_cluster_is_sound(command: Command):
     assert done.returncode == 0, done.stdout
     assert [name for name, check in found.items() if check["state"] == "failed"] == []
     assert found["train job"]["seen"].startswith("ran on n")
-    assert found["train gpus"]["seen"].startswith("1 given by Slurm") or found["train gpus"]["state"] == "ok"
+    assert found["train gpus"]["seen"].startswith("8 given by Slurm") or found["train gpus"]["state"] == "ok"
     assert "tiny needs about" in found["space"]["seen"]
     assert not list(Path.cwd().glob("results*"))
 
@@ -506,12 +506,13 @@ def test_what_a_real_sbatch_refuses(command: Command):
     )
     assert text.count("nope") == text.count("gup") == 1
     Path("bad.yaml").write_text(text)
+    line = 1 + next(i for i, content in enumerate(text.splitlines()) if "gup" in content)
     done = command("--cluster", "./bad.yaml")
     assert done.returncode == 3
     assert re.search(
-        r"✗ limits +\./bad\.yaml:11:21 stages\.eval\.partition: there is no partition 'gup' for you", done.stdout
+        rf"✗ limits +\./bad\.yaml:{line}:21 stages\.eval\.partition: there is no partition 'gup' for you", done.stdout
     )
-    assert re.search(r"✗ eval sbatch +\./bad\.yaml:11:21 sbatch says: .*Invalid partition name", done.stdout)
+    assert re.search(rf"✗ eval sbatch +\./bad\.yaml:{line}:21 sbatch says: .*Invalid partition name", done.stdout)
     assert re.search(r"✗ score sbatch +\./bad\.yaml:6:10 sbatch says: .*Invalid account", done.stdout)
     assert "train job" not in done.stdout and "4 of 8 checks failed" in done.stdout
 
