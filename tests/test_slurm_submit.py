@@ -249,7 +249,7 @@ def test_a_limit_that_only_sbatch_knows_keeps_what_was_taken(tmp_path: Path) -> 
 def test_a_small_last_job_submits_the_rest(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     done = put(prepared(tmp_path), cluster(rest="job"), slurm, room(6), ["sweep", "small.yaml", "--cluster", "x"])
-    assert len(slurm.jobs()) == 6 and done.left == 5
+    assert len(slurm.jobs()) == 6 and done.left == 5 and done.follows
     *work, (last, job) = done.arrays
     assert slurm.arrays[job].dependency == "afterany:" + ":".join(number for _, number in work)
     assert "-m joyctl sweep small.yaml --cluster x" in Ledger(tmp_path).script_path(last.name).read_text()
@@ -261,6 +261,7 @@ def test_the_small_job_never_submits_itself_alone(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     done = put(prepared(tmp_path), cluster(rest="job"), slurm, room(1), ["sweep"])
     assert [e.folder for m, _ in done.arrays for e in m.elements.values()] == ["trunk/s0/0-80"] and done.left == 9
+    assert not done.follows, "the next sweep must"
 
 
 def test_the_controller_going_away_leaves_nothing_running(tmp_path: Path) -> None:

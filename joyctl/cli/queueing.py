@@ -14,7 +14,7 @@ from joyctl.cli.planscreen import plan_json
 from joyctl.cli.running import record_plan
 from joyctl.cli.words import note
 from joyctl.errors import Problem, RecipeError
-from joyctl.launch.slurm import campaign, client, limits, submit
+from joyctl.launch.slurm import campaign, client, limits, snapshot, submit
 from joyctl.launch.slurm.ledger import REST, Element, Ledger, Manifest
 from joyctl.recipe.load import load_cluster_file
 from joyctl.recipe.rules import Finding
@@ -33,7 +33,9 @@ def show_scripts(prepared: Prepared, cluster: SlurmCluster, *, as_json: bool) ->
     if ledger.exists:
         with submit.submit_lock(ledger):
             queue = submit.read_queue(ledger, client.call, campaign.done_in(prepared.folder))
-    drawn = campaign.draw(prepared, cluster, queue, campaign.Room(cluster.max_array_size or 1001, cluster.max_submit))
+    drawn = campaign.draw(
+        prepared, cluster, queue, campaign.Room(cluster.max_array_size or 1001, cluster.max_submit), snapshot.digest()
+    )
     again = sys.argv[1:]
     made = _texts(prepared.folder, cluster, drawn, queue, again)
     if as_json:
@@ -100,7 +102,7 @@ def run_on_slurm(
         note(line)
     if done.left:
         why = f" ({done.full})" if done.full else ""
-        who = "a last small job submits them" if cluster.rest == "job" else "the same command submits them later"
+        who = "a last small job submits them" if done.follows else "the same command submits them later"
         note(f"{done.left} jobs are more than you may have queued{why}: {who}.")
     note(f"next:  joyctl status {name}")
 

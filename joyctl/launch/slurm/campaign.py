@@ -44,6 +44,8 @@ class Drawn:
     """Stages of this campaign that the queue has already."""
     left: int
     """Jobs beyond the user's limit, for the next wave."""
+    resting: bool
+    """Whether a small job that will submit them is in the queue already."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,14 @@ class Submission:
     """Slurm's words where it refused more jobs of this user."""
     seconds: float
 
+    @property
+    def follows(self) -> bool:
+        """Whether a small job will submit what is left."""
+        return self.drawn.resting or any(e.folder == REST for m, _ in self.arrays for e in m.elements.values())
 
-def draw(prepared: Prepared, cluster: SlurmCluster, queue: submit.Queue, room: Room) -> Drawn:
-    """The arrays that the missing jobs of a campaign make."""
+
+def draw(prepared: Prepared, cluster: SlurmCluster, queue: submit.Queue, room: Room, code: str) -> Drawn:
+    """The arrays that the missing jobs of a campaign make; `code` is the digest of the snapshot that they run."""
     live = submit.places(queue)
     resting = (pending := queue.live.get(_REST_KEY)) is not None and pending.state == "PENDING"
     live.pop(_REST_KEY, None)
@@ -77,7 +84,7 @@ def draw(prepared: Prepared, cluster: SlurmCluster, queue: submit.Queue, room: R
         # Room for itself, but never instead of the last job: it would do nothing but submit itself again.
         chosen = groups.affordable(wanted, max(min(1, room.jobs), room.jobs - 1))
     identity = {"folder": str(prepared.folder.absolute())}
-    wave, code = submit.next_wave(queue.arrays), snapshot.digest()
+    wave = submit.next_wave(queue.arrays)
     made = groups.arrays(
         chosen,
         live,
@@ -92,7 +99,7 @@ def draw(prepared: Prepared, cluster: SlurmCluster, queue: submit.Queue, room: R
         name = f"{prepared.plan.campaign}-{fingerprint({**identity, 'rest': wave})[:12]}"
         dependency = ":".join(["afterany", *dict.fromkeys(waits)])
         made.append(Manifest(name, "score", wave, {0: Element(REST, ("score",))}, dependency, (), code))
-    return Drawn(made, len(live), len(wanted) - len(chosen))
+    return Drawn(made, len(live), len(wanted) - len(chosen), resting)
 
 
 def scripts(
@@ -137,8 +144,8 @@ def put(
         _refuse_elsewhere(prepared, ledger, slurm_name)
         ledger.write_cluster({**cluster.model_dump(mode="json"), "slurm_name": slurm_name})
         queue = submit.read_queue(ledger, slurm, done_in(prepared.folder))
-        drawn = draw(prepared, cluster, queue, room())
         code = snapshot.take(ledger.folder / "code")
+        drawn = draw(prepared, cluster, queue, room(), code)
         _make_ready(prepared, cluster, drawn.manifests, code)
         sent = submit.send(
             ledger, slurm, drawn.manifests, queue, scripts(prepared.folder.absolute(), cluster, code, again), lock
@@ -160,7 +167,9 @@ def _refuse_elsewhere(prepared: Prepared, ledger: Ledger, slurm_name: str) -> No
     done = done_in(prepared.folder)
     for array in ledger.read():
         for index, element in array.manifest.elements.items():
-            if index not in array.cancelled and not done(element.folder, element.stages[-1]):
+            if element.folder == REST or index in array.cancelled:
+                continue
+            if not done(element.folder, element.stages[-1]):
                 raise Refused(
                     f"jobs of {prepared.plan.campaign} were submitted to the Slurm cluster '{before}', and this is "
                     f"'{slurm_name}'",

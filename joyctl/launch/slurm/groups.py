@@ -45,18 +45,16 @@ def wants(
 
     Export and scoring of a run are one job. Training of `parts(job)` parts is a chain of jobs.
     """
-    todo = [job for job in jobs if (job.folder, job.stage) not in live]
-    stages = {(job.folder, job.stage) for job in todo}
+    todo = {(job.folder, job.stage): job for job in jobs if (job.folder, job.stage) not in live}
     last: dict[Key, int] = {}
     found: list[Want] = []
-    for job in todo:
-        if job.stage == "export" and (job.folder, "eval") in stages:
+    for job in todo.values():
+        if job.stage == "export" and (job.folder, "eval") in todo:
             continue  # together with eval
         together: tuple[Stage, ...] = (job.stage,)
-        needs = list(job.needs)
-        if job.stage == "eval" and (job.folder, "export") in stages:
-            together = ("export", "eval")
-            needs = [n for other in todo if (other.folder, other.stage) == (job.folder, "export") for n in other.needs]
+        needs = job.needs
+        if job.stage == "eval" and (export := todo.get((job.folder, "export"))):
+            together, needs = ("export", "eval"), export.needs
         kind: JobKind = "eval" if job.stage == "export" else job.stage
         need = (needs[0], last.get(needs[0], 1)) if needs else None
         count = parts(job) if job.stage == "train" else 1

@@ -4,7 +4,8 @@
   arrays/<name>.json         the manifest: which array index is which stages of which folder
   arrays/<name>.sh           the sbatch script
   ledger.jsonl               {event: submitted|released|cancelled, name, job, time}
-  log/<array job>_<index>.out
+  cluster.json               the cluster file as it was last used, and what its Slurm calls itself
+  log/<array job>_<index>_<node>_log.out
   code/<digest>/             what runs
 """
 
