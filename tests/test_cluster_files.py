@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from joyctl.errors import RecipeError
+from joyctl.recipe.cluster import Container, LocalCluster, Resources, SlurmCluster
 from joyctl.recipe.load import load_cluster, load_cluster_file
 from joyctl.recipe.locate import builtin_folder, builtin_names
 from joyctl.recipe.rules import Finding, megabytes
 from joyctl.recipe.schema import cluster_schema
-from joyctl.recipe.types import Container, LocalCluster, Resources, SlurmCluster
 
 CLUSTER = """\
 kind: slurm

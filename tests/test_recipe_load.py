@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from joyctl.errors import RecipeError
+from joyctl.recipe.cluster import LocalCluster
 from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.load import load_cluster, load_recipe
-from joyctl.recipe.types import MICRO_WORLD_SOURCES, LocalCluster, Recipe
+from joyctl.recipe.types import MICRO_WORLD_SOURCES, Recipe
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
+from joyctl.recipe.cluster import LocalCluster, SlurmCluster
 from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.load import load_recipe
 from joyctl.recipe.locate import builtin_folder
 from joyctl.recipe.schema import cluster_schema, recipe_schema
-from joyctl.recipe.types import LocalCluster, Recipe, SlurmCluster
+from joyctl.recipe.types import Recipe
 
 
 def errors(schema: dict[str, Any], values: object) -> list[str]:

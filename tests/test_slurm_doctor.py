@@ -25,8 +25,8 @@ from joyctl.launch.slurm.client import Answer, NoAnswer
 from joyctl.launch.slurm.doctor import on_cluster, on_this_machine
 from joyctl.launch.slurm.onsite import Case, small_jobs
 from joyctl.launch.slurm.visit import Visit, visit
+from joyctl.recipe.cluster import LocalCluster, SlurmCluster
 from joyctl.recipe.load import load_cluster, load_cluster_file
-from joyctl.recipe.types import LocalCluster, SlurmCluster
 
 CLUSTER = """\
 kind: slurm

@@ -17,8 +17,8 @@ from joyctl.launch.slurm import limits
 from joyctl.launch.slurm.client import Answer, NoAnswer
 from joyctl.launch.slurm.fit import Gres, parse_gres
 from joyctl.launch.slurm.limits import parse_sinfo
+from joyctl.recipe.cluster import SlurmCluster
 from joyctl.recipe.load import load_cluster
-from joyctl.recipe.types import SlurmCluster
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 

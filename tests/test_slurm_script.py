@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from joyctl.launch.slurm.script import Place, by_hand_text, node_program, sbatch_text
-from joyctl.recipe.types import SlurmCluster
+from joyctl.recipe.cluster import SlurmCluster
 
 GOLDEN = Path(__file__).parent / "golden"
 PLACE = Place(

@@ -18,7 +18,7 @@ from joyctl.launch.slurm import campaign, submit
 from joyctl.launch.slurm.campaign import Room, put
 from joyctl.launch.slurm.client import Answer, NoAnswer, scrubbed
 from joyctl.launch.slurm.ledger import Ledger
-from joyctl.recipe.types import SlurmCluster
+from joyctl.recipe.cluster import SlurmCluster
 from joyctl.store import layout
 
 RUNS = ("up-10/s0", "up-20/s0", "drop/s0")

@@ -22,7 +22,7 @@ from joyctl.recipe.rules import Finding
 if TYPE_CHECKING:
     from joyctl.launch.prepare import Prepared
     from joyctl.launch.slurm.limits import Limits
-    from joyctl.recipe.types import SlurmCluster
+    from joyctl.recipe.cluster import SlurmCluster
 
 
 def show_scripts(prepared: Prepared, cluster: SlurmCluster, *, as_json: bool) -> None:

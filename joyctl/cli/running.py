@@ -20,7 +20,7 @@ from joyctl.launch.board import Board
 from joyctl.launch.disk import write_plan
 from joyctl.launch.local import run_jobs
 from joyctl.launch.prepare import Prepared
-from joyctl.recipe.types import LocalCluster
+from joyctl.recipe.cluster import LocalCluster
 from joyctl.store import layout
 
 _VERSIONS = ("joyctl", "torch", "torchtitan", "lm_eval", "transformers", "datasets", "numpy")

@@ -12,13 +12,14 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from joyctl.errors import Problem, RecipeError
+from joyctl.recipe.cluster import Cluster
 from joyctl.recipe.compose import Composer
 from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.locate import Kind, builtin_folder, locate, shown
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.overrides import MAX_POINTS, Override, alternatives, parse_overrides
 from joyctl.recipe.rules import Finding
-from joyctl.recipe.types import Cluster, Recipe
+from joyctl.recipe.types import Recipe
 from joyctl.recipe.validate import Validator, cluster_type, place
 
 __all__ = [

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from joyctl.recipe.types import Data, Mixes, Model, Phase, SlurmCluster, Training
+    from joyctl.recipe.cluster import SlurmCluster
+    from joyctl.recipe.types import Data, Mixes, Model, Phase, Training
 
 Loc = tuple[str | int, ...]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from joyctl.recipe.types import LocalCluster, Recipe, SlurmCluster
+from joyctl.recipe.cluster import LocalCluster, SlurmCluster
+from joyctl.recipe.types import Recipe
 
 Schema = dict[str, Any]
 

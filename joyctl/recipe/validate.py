@@ -10,22 +10,13 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from joyctl.errors import Problem, RecipeError
+from joyctl.recipe.cluster import Cluster, LocalCluster, SlurmCluster
 from joyctl.recipe.compose import reason
 from joyctl.recipe.document import dotted
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.rules import Finding, check_recipe
 from joyctl.recipe.schema import type_schema
-from joyctl.recipe.types import (
-    MICRO_WORLD_SOURCES,
-    Cluster,
-    Data,
-    LocalCluster,
-    Model,
-    Phase,
-    Recipe,
-    SlurmCluster,
-    Training,
-)
+from joyctl.recipe.types import MICRO_WORLD_SOURCES, Data, Model, Phase, Recipe, Training
 from joyctl.recipe.words import explain, mismatch
 
 T = TypeVar("T", bound=BaseModel)

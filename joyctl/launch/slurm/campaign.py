@@ -18,7 +18,7 @@ from joyctl.launch.slurm.client import Slurm
 from joyctl.launch.slurm.failures import bad_nodes
 from joyctl.launch.slurm.ledger import REST, Element, Ledger, Manifest
 from joyctl.launch.slurm.script import Place, by_hand_text, node_program, sbatch_text
-from joyctl.recipe.types import SlurmCluster
+from joyctl.recipe.cluster import SlurmCluster
 from joyctl.store import layout
 from joyctl.store.fingerprint import fingerprint
 

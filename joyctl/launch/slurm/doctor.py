@@ -18,9 +18,9 @@ from joyctl.launch.slurm.client import NoAnswer, Slurm
 from joyctl.launch.slurm.ledger import JobKind
 from joyctl.launch.slurm.onsite import PROBE, Case, look_at_nodes, meeting_place
 from joyctl.launch.slurm.script import Place, sbatch_text
+from joyctl.recipe.cluster import LocalCluster, SlurmCluster
 from joyctl.recipe.load import LoadedCluster
 from joyctl.recipe.rules import Finding
-from joyctl.recipe.types import LocalCluster, SlurmCluster
 
 _COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 _ASSOCIATIONS = "sacctmgr show assoc user=$USER format=account,partition,qos"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from joyctl.recipe.cluster import Resources
 from joyctl.recipe.rules import did_you_mean, megabytes
-from joyctl.recipe.types import Resources
 
 
 @dataclass(frozen=True)

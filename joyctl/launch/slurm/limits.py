@@ -17,9 +17,9 @@ from joyctl.errors import Missing, RecipeError
 from joyctl.launch.slurm.client import Slurm, SlurmFailed
 from joyctl.launch.slurm.fit import Nodes, Partition, misfit, parse_gres
 from joyctl.launch.slurm.ledger import JobKind
+from joyctl.recipe.cluster import Resources, SlurmCluster
 from joyctl.recipe.load import load_cluster_file
 from joyctl.recipe.rules import Finding, Loc, did_you_mean
-from joyctl.recipe.types import Resources, SlurmCluster
 from joyctl.recipe.validate import place
 
 KINDS: tuple[JobKind, ...] = ("train", "eval", "score")

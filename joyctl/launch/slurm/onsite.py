@@ -18,7 +18,8 @@ from joyctl.launch.slurm.fit import parse_gres
 from joyctl.launch.slurm.ledger import JobKind
 from joyctl.launch.slurm.script import Place, sbatch_text
 from joyctl.launch.slurm.visit import JOB_MINUTES, Visit, visit
-from joyctl.recipe.types import Recipe, Resources, SlurmCluster
+from joyctl.recipe.cluster import Resources, SlurmCluster
+from joyctl.recipe.types import Recipe
 
 PROBE = "joyctl.launch.slurm.probe"
 _SHARED = "Use a folder that login and compute nodes see: --results, or 'shared_root' in the cluster file."

@@ -13,7 +13,7 @@ from pathlib import Path
 from submitit.slurm.slurm import _make_sbatch_string  # the pure function behind its executor
 
 from joyctl.launch.slurm.ledger import JobKind
-from joyctl.recipe.types import Container, Resources, SlurmCluster
+from joyctl.recipe.cluster import Container, Resources, SlurmCluster
 
 # joyctl's program on the node.
 NODE = "joyctl.launch.slurm.node"
