@@ -36,15 +36,17 @@ Progress = Callable[[str, int, int], None]
 _LOCK_SECONDS, _LOCK_SECONDS_SUPERVISED = 60.0, 150.0
 
 
-def run_stage(folder: Path, stage: Stage, *, threads: int = 1, progress: Progress | None = None) -> None:
-    """Do one stage of one run or segment, and mark it done; already done is nothing to do.
+def run_stage(
+    folder: Path, stage: Stage, *, threads: int = 1, processes: int = 1, progress: Progress | None = None
+) -> None:
+    """Do one stage of one run or segment, and mark it done; already done is nothing to do. `processes` score together.
 
     Every start and its end is a line of attempts.jsonl. Raises JoyctlError for what the user can mend
     and Interrupted when it was asked to stop; anything else is a bug.
     """
     with _held(folder), _kept_errors(folder, stage):
         if not layout.marker(folder, stage).exists():
-            _attempt(folder, stage, threads, progress)
+            _attempt(folder, stage, threads, processes, progress)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("stages", nargs="+", choices=get_args(Stage), metavar="stage", help=", ".join(get_args(Stage)))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads")
     parser.add_argument("--to-log", action="store_true", help="write what is said to log/<stage>.log in the folder")
+    parser.add_argument("--processes", type=int, default=1, help="processes that score the model together, one a GPU")
     given = parser.parse_args(arguments)
     folder, together = given.folder.resolve(), "MASTER_ADDR" in os.environ and "WORLD_SIZE" in os.environ
     if together and given.stages != ["train"]:
@@ -65,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             if together:
                 _train_together(folder, given.threads)
             else:
-                run_stage(folder, stage, threads=given.threads)
+                run_stage(folder, stage, threads=given.threads, processes=given.processes)
     except JoyctlError as error:
         print(error, file=sys.stderr)
         return 0 if together and isinstance(error, Interrupted) else error.exit_code
@@ -81,13 +84,13 @@ def _train_together(folder: Path, threads: int) -> None:
         with _kept_errors(folder, "train"):
             if ranks.told_by_first() == "train":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # its part done, it does not pull rank 0 down with it
-                _train(folder, threads, None)
+                _train(folder, threads, 1, None)
         return
     with _held(folder), _kept_errors(folder, "train"):
         done = layout.marker(folder, "train").exists()
         ranks.tell_others("done" if done else "train")
         if not done:
-            _attempt(folder, "train", threads, None)
+            _attempt(folder, "train", threads, 1, None)
 
 
 @contextmanager
@@ -125,14 +128,14 @@ def _log_to(folder: Path, stage: Stage) -> None:
         os.dup2(file.fileno(), 2)
 
 
-def _attempt(folder: Path, stage: Stage, threads: int, progress: Progress | None) -> None:
+def _attempt(folder: Path, stage: Stage, threads: int, processes: int, progress: Progress | None) -> None:
     started = attempts.begin(folder, stage, threads)
     try:
         # Training listens for itself and saves first; the other stages are short and start again.
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a launcher tells by SIGTERM alone
             signal.signal(signal.SIGINT, _interrupt)
-        files = _STAGES[stage](folder, threads, progress)
+        files = _STAGES[stage](folder, threads, processes, progress)
         write_json(
             layout.marker(folder, stage),
             {
@@ -156,7 +159,7 @@ def _interrupt(number: int, frame: object) -> None:
     raise Interrupted("stopped as asked", hint="The same command goes on from there.")
 
 
-def _train(folder: Path, threads: int, progress: Progress | None) -> Path:
+def _train(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
     from joyctl.train.segment import train_segment
 
     spec = SegmentSpec.model_validate_json((folder / layout.SEGMENT).read_bytes())
@@ -167,7 +170,7 @@ def _train(folder: Path, threads: int, progress: Progress | None) -> Path:
     return layout.checkpoint(folder, spec.end_step)
 
 
-def _export(folder: Path, threads: int, progress: Progress | None) -> Path:
+def _export(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
     from joyctl.train.export import export_model
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
@@ -184,15 +187,23 @@ def _export(folder: Path, threads: int, progress: Progress | None) -> Path:
     return folder / "hf"
 
 
-def _evaluate(folder: Path, threads: int, progress: Progress | None) -> Path:
+def _evaluate(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
     from joyctl.evals.harness import evaluate
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
-    evaluate(folder / "hf", run.eval, folder / "eval", threads=threads, on_progress=progress)
+    evaluate(
+        folder / "hf",
+        run.eval,
+        folder / "eval",
+        prompts=layout.campaign_of(folder) / layout.PROMPTS,
+        threads=threads,
+        processes=processes,
+        on_progress=progress,
+    )
     return folder / "eval"
 
 
-def _score(folder: Path, threads: int, progress: Progress | None) -> Path:
+def _score(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
     from joyctl.evals.harness import execute
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
@@ -200,7 +211,7 @@ def _score(folder: Path, threads: int, progress: Progress | None) -> Path:
     return folder / "eval"
 
 
-_STAGES: dict[Stage, Callable[[Path, int, Progress | None], Path]] = {
+_STAGES: dict[Stage, Callable[[Path, int, int, Progress | None], Path]] = {
     "train": _train,
     "export": _export,
     "eval": _evaluate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from joyctl.campaign.spec import EvalSpec
 from joyctl.data.world import tokenizer as bpe
@@ -14,6 +15,11 @@ SUBJECTS = {
     "animals": ["fox", "owl", "cat", "hen", "bee", "elk"],
     "metals": ["tin", "zinc", "iron", "lead", "gold", "brass"],
 }
+TASKS = [
+    {"task": "micro_mc"},
+    {"task": "micro_math", "gold": " {{answer}}"},
+    {"task": "micro_code", "gold": "{{canonical_solution}}", "runs_code": True},
+]
 NAMES = ["Tom", "Mia", "Sam", "Ana"]
 
 
@@ -129,5 +135,12 @@ def make_model(folder: Path, data: Path, *, seed: int = 0, steps: int = 100) -> 
 
 def spec(data: Path, **changes: object) -> EvalSpec:
     """Scored in batches of 7, so that the last one of every task is a short one."""
-    values = {"suite": "micro", "batch_size": 7, "data_folder": str(data), "data_sha256": "digest"}
+    values = {"suite": "micro", "tasks": TASKS, "batch_size": 7, "data_folder": str(data), "data_sha256": "digest"}
     return EvalSpec.model_validate({**values, **changes})
+
+
+def evaluate(model: Path, spec: EvalSpec, out: Path, **how: Any) -> None:
+    """joyctl's own, with the prompts kept beside `out`."""
+    from joyctl.evals import harness
+
+    harness.evaluate(model, spec, out, prompts=out.parent / "prompts", **how)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from joyctl.campaign.grid import DataFacts
-from joyctl.recipe.types import Recipe
+from joyctl.campaign.grid import DataFacts, Point
+from joyctl.recipe.types import Recipe, Suite
 
+SUITE = Suite.model_validate({"tasks": [{"task": "choices"}, {"task": "programs", "runs_code": True}]})
 SOURCES = ("web", "math", "code", "facts")
 
 
@@ -45,3 +46,8 @@ def facts(**changes: Any) -> DataFacts:
         "tasks_sha256": "digest of the tasks",
     }
     return DataFacts(**{**values, **changes})
+
+
+def point(of: Recipe, changed: dict[str, str] | None = None, **changes: Any) -> Point:
+    """A recipe with a suite that runs code."""
+    return Point(of, changed or {}, **{"suite": SUITE, **changes})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,67 @@ def write_scores(here: Path, one: Arm, task: str, seed: int) -> None:
     result |= {"scores": scores, "seconds": 1.0}
     put(here / "eval" / task / "results.json", result)
     (here / "eval" / task / "samples.jsonl").write_text("".join(json.dumps(s) + "\n" for s in samples))
+
+
+def give_suite(
+    folder: Path, tasks: Sequence[Mapping[str, Any]], aggregate: Mapping[str, Any] | None, **more: Any
+) -> None:
+    """Write these suite entries, and other keys of `eval`, into every run.json."""
+    for path in folder.glob("runs/*/*/run.json"):
+        run = json.loads(path.read_text())
+        put(path, {**run, "eval": {**run["eval"], "tasks": list(tasks), "aggregate": aggregate, **more}})
+
+
+def write_choices(
+    folder: Path, task: str, accuracy: Mapping[str, float], n: int = 300, metric: str = "acc", **result: Any
+) -> None:
+    """Multiple-choice results of every run with their proxies, as the harness writes them; `accuracy` by variant.
+
+    Further keys go into results.json.
+    """
+    for here in folder.glob("runs/*/*"):
+        variant, seed = here.parts[-2:]
+        truth = accuracy.get(variant)
+        if truth is None:
+            continue
+        items = np.random.default_rng([n, len(task)])
+        answers = np.random.default_rng([int(seed[1:]), sum(map(ord, variant)), len(task)])
+        hard, size = items.uniform(size=n), items.integers(3, 30, n)
+        right = (0.75 * hard + 0.25 * answers.uniform(size=n)) < truth
+        share = np.clip(0.25 + 0.4 * (truth - hard) + answers.normal(0, 0.02, n), 0.01, 0.99)
+        rows = [
+            sample(
+                i,
+                task,
+                "none",
+                str(i),
+                **{metric: float(right[i])},
+                correct_prob=share[i] / 10,
+                norm_correct_prob=share[i],
+                margin=share[i] / 10 - 0.05,
+                gold_nll=-math.log(share[i]) * size[i] / 4,
+                gold_bytes=int(size[i]),
+            )
+            for i in range(n)
+        ]
+        means = {name: float(np.mean([r[name] for r in rows])) for name in (metric, *PROXIES)}
+        bits = sum(r["gold_nll"] for r in rows) / math.log(2) / sum(r["gold_bytes"] for r in rows)
+        scores = [score_line(name, value, n) for name, value in means.items()]
+        scores.append({**score_line("gold_bits_per_byte", bits, n), "higher_is_better": False})
+        digest = hashlib.sha256(task.encode()).hexdigest()
+        parts = {"task": task, "n_shot": 5, "max_length": 2048, "truncation": "left", "tokenizer_sha256": "t" * 64}
+        value = {"task": task, "status": "ok", "reason": None, "protocol": digest, "protocol_parts": parts}
+        value |= {"scores": scores, "n_items": n, "truncated_prompts": 0, "sandbox": None, "seconds": 1.0, **result}
+        put(here / "eval" / task / "results.json", value)
+        (here / "eval" / task / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+PROXIES = ("correct_prob", "norm_correct_prob", "margin")
+
+
+def score_line(metric: str, value: float, n: int) -> dict[str, Any]:
+    """One score of results.json."""
+    return {"metric": metric, "filter": "none", "value": value, "stderr": 0.01, "n": n, "higher_is_better": True}
 
 
 def sample(number: int, task: str, filter_: str, cluster: str, **values: float) -> dict[str, Any]:

@@ -156,7 +156,8 @@ BAD = [
     (["ablate", "small.yaml", "--drop", "math", "--policy", "renormalize"], "unknown policy"),
     (["sweep", "small.yaml", "+sources.books.category=domain"], "books"),
     (["sweep", "twice.yaml"], "web"),
-    (["sweep", "small.yaml", "eval.suite=core"], "unknown suite"),
+    (["sweep", "small.yaml", "eval.suite=cora"], "unknown suite 'cora'; did you mean 'core'?"),
+    (["sweep", "small.yaml", "eval.suite=mine.yaml"], "no file mine.yaml"),
 ]
 
 
@@ -176,6 +177,7 @@ def test_what_is_not_there_is_exit_code_6_with_a_remedy(tmp_path: Path, data: Pa
     place = Place(tmp_path, data)
     for words, said in (
         (["report"], "joyctl sweep"),
+        (["sweep", "small.yaml", "eval.suite=core", "eval.data=bench"], "eval.data is"),
         (["status", "small"], "no campaign 'small'"),
         (["data", "order", "small.yaml", "--run", "upsample-20"], "joyctl sweep small"),
         (["data", "list", "small.yaml", "--data", "elsewhere"], "joyctl data build"),

@@ -244,7 +244,7 @@ def test_one_thing_wrong_in_a_line(line: str, expected: list[str]):
         ("{time: 30}", "{time: 30, mem_per_gpu: 8G}", "6:34 stages.score.mem_per_gpu: there are no GPUs here: 'gpus_per_node' is 0; give 'mem'"),
         ("gpus_per_node: 8", "gpus_per_node: 8, gres: gpu:8", "4:45 stages.train.gres: 'gpus_per_node' is given as well; give one of them"),
         ("gpus_per_node: 1", "nodes: 2", "5:27 stages.eval.nodes: 2; only training can use several nodes"),
-        ("gpus_per_node: 1", "processes_per_node: 2", "5:40 stages.eval.processes_per_node: 2; only training can use several processes"),
+        ("score: {time: 30}", "score: {time: 30, processes_per_node: 2}", "6:41 stages.score.processes_per_node: 2; only training and scoring a model (eval) can be several processes"),
         ("grace_s: 60", "grace_s: 3600", "7:17 signal_grace_s: 3600 s leave nothing of stages.train.time, which is 60"),
     ],
 )  # fmt: skip

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from recipes_for_tests import facts, recipe
+from recipes_for_tests import SUITE, facts, point, recipe
 
 from joyctl.campaign.compare import compare
-from joyctl.campaign.grid import Grid, Point
+from joyctl.campaign.grid import Grid
 from joyctl.campaign.plan import Plan, plan
+from joyctl.campaign.spec import RunSpec
 from joyctl.errors import Refused
+from joyctl.evals.answers import ANSWERS
 from joyctl.launch.disk import find, last_metrics, set_aside, trunk_cuts, write_plan
 from joyctl.store import layout
 from joyctl.store.campaign import campaign_lock
@@ -22,7 +24,7 @@ GRID = Grid(durations=(0.1, 0.2))
 
 def planned(folder: Path, lr: float = 0.005) -> Plan:
     r = recipe(optimizer={"lr": lr})
-    return plan(r, [Point(r)], GRID, facts(), trunk_cuts(folder))
+    return plan(r, [point(r)], GRID, facts(), trunk_cuts(folder))
 
 
 def done(folder: Path, p: Plan) -> None:
@@ -45,7 +47,7 @@ def test_a_plan_written_and_done_is_found_complete(tmp_path: Path) -> None:
 def test_campaign_json_adds_up_what_was_asked_for(tmp_path: Path) -> None:
     write_plan(tmp_path, planned(tmp_path), "joyctl sweep", {"joyctl": "0"})
     r = recipe()
-    more = plan(r, [Point(r)], Grid(control=False, drops=(("math",),), drop_at=(0.2,)), facts(), trunk_cuts(tmp_path))
+    more = plan(r, [point(r)], Grid(control=False, drops=(("math",),), drop_at=(0.2,)), facts(), trunk_cuts(tmp_path))
     write_plan(tmp_path, more, "joyctl ablate --drop math", {"joyctl": "0"})
     kept = json.loads((tmp_path / layout.CAMPAIGN).read_text())
     assert kept["runs"] == ["control/s0", "upsample-10/s0", "upsample-20/s0", "drop-math-20/s0"]
@@ -70,9 +72,9 @@ def test_a_score_left_out_for_want_of_a_sandbox_is_made_up_for_when_there_is_one
     p = planned(tmp_path)
     write_plan(tmp_path, p, "joyctl sweep", {})
     done(tmp_path, p)
-    task = tmp_path / "runs/control/s0/eval/micro_code"
-    write_json(task / "responses.json", {})
-    write_json(task / "results.json", {"task": "micro_code", "status": "not run"})
+    task = tmp_path / "runs/control/s0/eval/programs"
+    write_json(task / ANSWERS, {})
+    write_json(task / "results.json", {"task": "programs", "status": "not run"})
     assert compare(p, find(tmp_path, p, sandbox=False)).jobs == ()
     jobs = compare(p, find(tmp_path, p, sandbox=True)).jobs
     assert [(j.folder, j.stage) for j in jobs] == [("runs/control/s0", "score")]
@@ -83,12 +85,45 @@ def test_results_that_cannot_be_made_of_responses_are_evaluated_again(tmp_path: 
     p = planned(tmp_path)
     write_plan(tmp_path, p, "joyctl sweep", {})
     done(tmp_path, p)
-    task = tmp_path / "runs/control/s0/eval/micro_code"
+    task = tmp_path / "runs/control/s0/eval/programs"
     task.mkdir(parents=True)
     (task / "results.json").write_text(text, encoding="utf-8")
     for sandbox in (False, True):
         jobs = compare(p, find(tmp_path, p, sandbox=sandbox)).jobs
         assert [(j.folder, j.stage) for j in jobs] == [("runs/control/s0", "eval"), ("runs/control/s0", "score")]
+
+
+def test_damaged_results_without_programs_are_evaluated_again_whatever_else_lies_there(
+    tmp_path: Path,
+) -> None:
+    p = planned(tmp_path)
+    write_plan(tmp_path, p, "joyctl sweep", {})
+    done(tmp_path, p)
+    task = tmp_path / "runs/control/s0/eval/choices"
+    write_json(task / ANSWERS, {})
+    (task / "results.json").write_text('{"status": ', encoding="utf-8")
+    jobs = compare(p, find(tmp_path, p, sandbox=True)).jobs
+    assert [(j.folder, j.stage) for j in jobs] == [("runs/control/s0", "eval"), ("runs/control/s0", "score")]
+
+
+def test_what_of_scoring_is_no_drift_is_brought_up_to_date(tmp_path: Path) -> None:
+    p = planned(tmp_path)
+    write_plan(tmp_path, p, "joyctl sweep", {})
+    done(tmp_path, p)
+    r = recipe(optimizer={"lr": 0.005})
+    suite = SUITE.model_copy(update={"tasks": tuple(t.model_copy(update={"category": "all"}) for t in SUITE.tasks)})
+    moved = plan(
+        r,
+        [point(r, suite=suite)],
+        GRID,
+        facts(folder="/moved"),
+        trunk_cuts(tmp_path),
+    )
+    assert compare(moved, find(tmp_path, moved, sandbox=True)).jobs == ()
+    write_plan(tmp_path, moved, "joyctl sweep", {})
+    kept = RunSpec.model_validate_json((tmp_path / "runs/control/s0" / layout.RUN).read_bytes())
+    assert kept == moved.runs[0]
+    assert (kept.eval.data_folder, kept.eval.tasks[0].category) == ("/moved", "all")
 
 
 def test_a_damaged_spec_is_refused_by_name(tmp_path: Path) -> None:

@@ -14,15 +14,17 @@ from typing import Any
 
 import evals_world as world
 import pytest
+from evals_world import evaluate
 
 from joyctl.campaign.spec import EvalSpec
 from joyctl.errors import Missing, RecipeError
-from joyctl.evals.harness import evaluate, execute, is_complete
+from joyctl.evals.harness import execute, is_complete
 from joyctl.evals.samples import ratio_stderr, scores
 from joyctl.evals.sandbox import probe
 
 WHY_NOT = probe()
 needs_sandbox = pytest.mark.skipif(WHY_NOT is not None, reason=f"needs sandbox: {WHY_NOT}")
+PROXIES = {"gold_bits_per_byte", "correct_prob", "norm_correct_prob", "margin"}
 TASKS = ["heldout_code", "heldout_web", "micro_code", "micro_math", "micro_mc"]
 
 
@@ -92,6 +94,8 @@ def test_scores_equal_those_of_the_stock_command_line(model: Path, data: Path, s
     not_trivial = set()
     for task in ("micro_mc", "micro_math", "micro_code", "heldout_web"):
         for score in results(scored, task)["scores"]:
+            if score["metric"] in PROXIES:
+                continue  # joyctl's own
             key = f"{score['metric']},{score['filter']}"
             assert score["value"] == pytest.approx(stock[task][key], rel=1e-6), (task, key)
             stderr = stock[task][f"{score['metric']}_stderr,{score['filter']}"]
@@ -99,7 +103,7 @@ def test_scores_equal_those_of_the_stock_command_line(model: Path, data: Path, s
             assert score["n"] == stock[task]["sample_len"]
             if 0 < score["value"] < 1 and score["metric"] != "bits_per_byte":
                 not_trivial.add(task)
-        ours = {(row["task"], row["filter"], row["doc_id"]): row for row in samples(scored, task)}
+        ours = {(r["task"], r["filter"], r["doc_id"]): r for r in samples(scored, task) if r["filter"] != "gold"}
         theirs = {}
         for file in folder.glob(f"samples_{task}*.jsonl"):
             leaf = file.name.removeprefix("samples_").rpartition("_")[0]
@@ -131,18 +135,24 @@ def test_every_task_has_its_results_and_its_items(scored: Path, data: Path) -> N
         for score in found["scores"]:
             rows = [row for row in samples(scored, task) if row["filter"] == score["filter"]]
             assert len(rows) == score["n"]
-            if score["metric"] != "bits_per_byte":
+            if not score["metric"].endswith("bits_per_byte"):
                 assert math.fsum(row[score["metric"]] for row in rows) / len(rows) == pytest.approx(score["value"])
             else:
-                nats, size = math.fsum(row["nll"] for row in rows), sum(row["bytes"] for row in rows)
+                start = score["metric"].removesuffix("bits_per_byte")
+                nats, size = math.fsum(row[start + "nll"] for row in rows), sum(row[start + "bytes"] for row in rows)
                 assert nats / math.log(2) / size == pytest.approx(score["value"])
-            assert score["higher_is_better"] is (score["metric"] != "bits_per_byte")
+            assert score["higher_is_better"] is (not score["metric"].endswith("bits_per_byte"))
             assert score["stderr"] > 0
     assert {(s["metric"], s["filter"]) for s in results(scored, "micro_math")["scores"]} == {
         ("exact_match", "strict-match"),
         ("exact_match", "flexible-extract"),
+        ("gold_bits_per_byte", "gold"),
     }
-    assert [(s["metric"], s["filter"]) for s in results(scored, "micro_code")["scores"]] == [("pass@1", "create_test")]
+    assert [(s["metric"], s["filter"]) for s in results(scored, "micro_code")["scores"]] == [
+        ("pass@1", "create_test"),
+        ("gold_bits_per_byte", "gold"),
+    ]
+    assert {s["metric"] for s in results(scored, "micro_mc")["scores"]} == {"acc", *PROXIES}
 
 
 @needs_sandbox
@@ -153,7 +163,9 @@ def test_items_say_what_they_cluster_by(scored: Path) -> None:
     }
     assert {r["cluster"] for r in samples(scored, "micro_math")} == {item["cluster"] for item in world.math_items()}
     assert [r["cluster"] for r in samples(scored, "heldout_web")] == [str(i) for i in range(9)]
-    hashes = [r["hash"] for task in TASKS for r in samples(scored, task) if r["filter"] != "flexible-extract"]
+    hashes = [
+        r["hash"] for task in TASKS for r in samples(scored, task) if r["filter"] not in ("flexible-extract", "gold")
+    ]
     assert len(set(hashes)) == len(hashes)
     strict, flexible = (
         [r["hash"] for r in samples(scored, "micro_math") if r["filter"] == f]
@@ -165,9 +177,11 @@ def test_items_say_what_they_cluster_by(scored: Path) -> None:
 @needs_sandbox
 def test_code_items_say_why_they_failed(scored: Path) -> None:
     for row in samples(scored, "micro_code"):
+        if row["filter"] == "gold":
+            continue
         assert (row["reason"] == "passed") == (row["pass@1"] == 1.0)
         assert row["response"]
-    assert {"passed", "AssertionError"} <= {row["reason"] for row in samples(scored, "micro_code")}
+    assert {"passed", "AssertionError"} <= {row.get("reason") for row in samples(scored, "micro_code")}
 
 
 def test_stderr_of_a_ratio_is_its_spread_over_samples() -> None:
@@ -248,8 +262,9 @@ def test_interrupted_and_run_again_only_the_missing_tasks_are_scored(
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(model, world.spec(data), tmp_path, on_progress=stop)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["micro_math", "micro_mc"]
-    before = files(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["micro_code", "micro_math", "micro_mc"]
+    assert [p.name for p in (tmp_path / "micro_code").iterdir()] == ["answers.jsonl"]
+    before = {name: content for name, content in files(tmp_path).items() if "micro_code" not in name}
     seen: dict[str, list[tuple[int, int]]] = {}
     evaluate(
         model, world.spec(data), tmp_path, on_progress=lambda task, *counts: seen.setdefault(task, []).append(counts)
@@ -348,16 +363,18 @@ def test_a_model_that_is_not_whole_is_one_clear_error(lack: str, model: Path, da
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_suites_and_missing_task_files_are_clear_errors(model: Path, data: Path, tmp_path: Path) -> None:
+def test_unknown_tasks_and_missing_task_files_are_clear_errors(model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(RecipeError, match=r"eval\.suite: unknown suite 'core'; there is: micro"):
-        evaluate(model, world.spec(data, suite="core"), out)
+    with pytest.raises(RecipeError, match=r"unknown task 'micro_nc'"):
+        evaluate(model, world.spec(data, tasks=[*world.TASKS, {"task": "micro_nc"}]), out)
     with pytest.raises(Missing, match="no task files"):
-        evaluate(model, world.spec(tmp_path), out)
-    with pytest.raises(Missing, match="no task files"):
+        evaluate(model, world.spec(tmp_path, heldout=False), out)
+    with pytest.raises(Missing, match="nothing to execute"):
         execute(world.spec(tmp_path), out)
     (tmp_path / "tasks").mkdir()
-    with pytest.raises(Missing, match=r"micro needs micro_mc\.yaml"):
+    with pytest.raises(RecipeError, match=r"unknown task 'micro_mc'"):
+        evaluate(model, world.spec(tmp_path, heldout=False), out)
+    with pytest.raises(Missing, match="no held-out task files"):
         evaluate(model, world.spec(tmp_path), out)
     assert not out.exists()
 
@@ -394,7 +411,7 @@ if child == 0:
     from joyctl.campaign.spec import EvalSpec
     from joyctl.evals.harness import evaluate, execute
     spec = EvalSpec.model_validate({world.spec(data).model_dump()!r})
-    evaluate(Path({str(model)!r}), spec, Path({str(tmp_path / "out")!r}))
+    evaluate(Path({str(model)!r}), spec, Path({str(tmp_path / "out")!r}), prompts=Path({str(tmp_path / "prompts")!r}))
     execute(spec, Path({str(tmp_path / "out")!r}))
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

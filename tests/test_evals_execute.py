@@ -9,11 +9,11 @@ from typing import Any
 
 import evals_world as world
 import pytest
+from evals_world import evaluate
 
-from joyctl.errors import Missing, RecipeError, Refused
-from joyctl.evals.harness import evaluate, execute
+from joyctl.errors import Missing, Refused
+from joyctl.evals.harness import execute
 from joyctl.evals.sandbox import probe
-from joyctl.evals.suites import RUN_CODE, SUITES, runs_code, tasks_of
 
 WHY_NOT = probe()
 needs_sandbox = pytest.mark.skipif(WHY_NOT is not None, reason=f"needs sandbox: {WHY_NOT}")
@@ -65,26 +65,11 @@ def times(folder: Path) -> dict[Path, int]:
 
 
 @needs_sandbox
-def test_two_steps_write_what_one_would_byte_for_byte(
-    generated: Path, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    execute(world.spec(data), generated)
-    # Nothing is known to run code: every task is scored at once, with the model.
-    monkeypatch.setattr("joyctl.evals.harness.RUN_CODE", frozenset())
-    evaluate(model, world.spec(data), tmp_path / "at once")
-    two, one = content(generated), content(tmp_path / "at once")
-    assert two.pop("micro_code/responses.json")
-    assert two == one
-    passed = code(generated)["scores"][0]["value"]
-    assert 0 < passed < 1  # else this would compare nothing
-
-
-@needs_sandbox
 def test_executing_needs_no_model(generated: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("joyctl.evals.scoring.load", load)
+    monkeypatch.setattr("joyctl.evals.engine.Engine.__init__", load)
     asked: list[tuple[int, int]] = []
     execute(world.spec(data), generated, on_progress=lambda _task, done, total: asked.append((done, total)))
     assert code(generated)["status"] == "ok"
@@ -109,31 +94,7 @@ def test_generating_executes_nothing_and_needs_no_sandbox(
     monkeypatch.setenv("PATH", str(tmp_path))
     evaluate(model, world.spec(data), tmp_path / "out")
     assert content(tmp_path / "out") == content(made)
-    assert [p.name for p in (made / "micro_code").iterdir()] == ["responses.json"]
-
-
-# ---- the suites' table
-
-
-@pytest.mark.parametrize("suite", SUITES)
-def test_the_table_of_tasks_that_run_code_is_what_lm_eval_says(suite: str, data: Path) -> None:
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager(include_defaults=False, include_path=str(data / "tasks"))
-    judging = {
-        name
-        for name in tasks_of(suite, data / "tasks")
-        if any("pass_at_k" in task._metric_fn_list for task in manager.load([name])["tasks"].values())
-    }
-    assert judging == RUN_CODE.intersection(tasks_of(suite, data / "tasks"))
-    assert runs_code(suite) == bool(judging)
-
-
-def test_an_unknown_suite_is_an_error_wherever_it_is_asked_about(tmp_path: Path, data: Path) -> None:
-    with pytest.raises(RecipeError, match="unknown suite"):
-        runs_code("core")
-    with pytest.raises(RecipeError, match="unknown suite"):
-        execute(world.spec(data, suite="core"), tmp_path)
+    assert [p.name for p in (made / "micro_code").iterdir()] == ["answers.jsonl"]
 
 
 # ---- carrying on
@@ -152,7 +113,7 @@ def test_done_again_nothing_changes(generated: Path, model: Path, data: Path) ->
 @needs_sandbox
 def test_complete_results_without_responses_are_left_alone(generated: Path, model: Path, data: Path) -> None:
     execute(world.spec(data), generated)
-    (generated / "micro_code" / "responses.json").unlink()  # as one step left them
+    (generated / "micro_code" / "answers.jsonl").unlink()  # as one step left them
     before = times(generated)
     evaluate(model, world.spec(data), generated)
     execute(world.spec(data), generated)
@@ -176,11 +137,11 @@ def test_interrupted_while_executing_and_done_again(generated: Path, data: Path)
 # ---- responses that do not count
 
 
-@pytest.mark.parametrize("damage", ["none", "torn", "edited", "not json"])
+@pytest.mark.parametrize("damage", ["none", "torn", "edited", "no head"])
 def test_without_whole_responses_executing_says_so_and_generating_makes_them(
     damage: str, generated: Path, made: Path, model: Path, data: Path
 ) -> None:
-    path = generated / "micro_code" / "responses.json"
+    path = generated / "micro_code" / "answers.jsonl"
     text = path.read_text()
     match damage:
         case "none":
@@ -189,15 +150,18 @@ def test_without_whole_responses_executing_says_so_and_generating_makes_them(
             path.write_text(text[: len(text) // 2])
         case "edited":
             path.write_text(text.replace("return", "raise", 1))
-        case "not json":
-            path.write_text("[]")
+        case "no head":
+            path.write_text(text.partition("\n")[2])
     before = content(generated)
-    with pytest.raises(Missing, match=r"nothing to execute: .*micro_code holds no responses"):
+    with pytest.raises(Missing, match=r"nothing to execute: .*micro_code (holds no|lacks \d+ of 16) answers"):
         execute(world.spec(data), generated)
     assert content(generated) == before
     again: set[str] = set()
     evaluate(model, world.spec(data), generated, on_progress=lambda task, *_: again.add(task))
-    assert again == {"micro_code"} and content(generated) == content(made)
+    assert again == {"micro_code"}
+    whole = {name: sorted(text.splitlines()) for name, text in content(made).items() if "answers" in name}
+    found = {name: sorted(text.splitlines()) for name, text in content(generated).items() if "answers" in name}
+    assert {name: len(lines) for name, lines in whole.items()}.keys() == found.keys()
 
 
 @needs_sandbox
@@ -207,7 +171,7 @@ def test_responses_of_other_weights_are_made_again_and_their_results_go(
     execute(world.spec(data), generated)
     other = world.make_model(tmp_path / "other", data, seed=1, steps=1)
     evaluate(other, world.spec(data), generated)
-    assert [p.name for p in (generated / "micro_code").iterdir()] == ["responses.json"]
+    assert [p.name for p in (generated / "micro_code").iterdir()] == ["answers.jsonl"]
     evaluate(other, world.spec(data), tmp_path / "fresh")
     execute(world.spec(data), generated)
     execute(world.spec(data), tmp_path / "fresh")
@@ -230,9 +194,9 @@ def test_responses_of_another_protocol_are_refused_with_what_changed(
 ) -> None:
     moved = world.make_data(tmp_path / "moved")
     task = moved / "tasks" / "micro_code.yaml"
-    task.write_text(task.read_text() + "# changed\n")
+    task.write_text(task.read_text().replace("max_gen_toks: 64", "max_gen_toks: 63"))
     before = content(generated)
-    with pytest.raises(Refused, match=r"another protocol; changed: task_files\.micro_code\.yaml"):
+    with pytest.raises(Refused, match=r"another protocol; changed: settings\.micro_code"):
         execute(world.spec(moved), generated)
     assert content(generated) == before
     evaluate(model, world.spec(moved), generated)
@@ -246,6 +210,6 @@ def test_responses_to_other_prompts_are_refused(generated: Path, tmp_path: Path)
     items = world.code_items()
     world.write_lines(moved / "tasks" / "code.jsonl", [items[1], items[0], *items[2:]])
     before = content(generated)
-    with pytest.raises(Refused, match="answer other prompts"):
+    with pytest.raises(Refused, match="changed: documents"):
         execute(world.spec(moved), generated)
     assert content(generated) == before

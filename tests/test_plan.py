@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recipes_for_tests import facts, recipe
+from recipes_for_tests import SUITE, facts, point, recipe
 
 from joyctl.campaign.compare import Found, compare
 from joyctl.campaign.grid import Grid, Point
@@ -16,7 +16,7 @@ from joyctl.campaign.plan import Plan, chain, parameters, plan
 from joyctl.campaign.spec import RunSpec, Stage
 from joyctl.data.ledger import source_use
 from joyctl.errors import RecipeError
-from joyctl.recipe.types import Recipe
+from joyctl.recipe.types import Aggregate, Recipe, Suite, SuiteTask
 from joyctl.store.fingerprint import fingerprint
 
 SWEEP = Grid(durations=(0.1, 0.2, 0.3))
@@ -24,7 +24,7 @@ SWEEP = Grid(durations=(0.1, 0.2, 0.3))
 
 def planned(grid: Grid = SWEEP, points: list[Point] | None = None, cuts: Any = None, **changes: Any) -> Plan:
     r = recipe(**changes)
-    return plan(r, points or [Point(r)], grid, facts(), cuts)
+    return plan(r, points or [point(r)], grid, facts(), cuts)
 
 
 def ids(p: Plan) -> list[str]:
@@ -125,12 +125,12 @@ def test_phase_seeds_share_the_trunk_and_the_control_gets_them_too() -> None:
 
 
 def test_swept_keys_name_the_runs_and_share_the_trunk_where_they_leave_it_alone() -> None:
-    def point(web: str) -> Point:
+    def at(web: str) -> Point:
         up = {"web": float(web), "math": 0.37, "code": 0.15, "facts": 0.38}
         mixes = recipe().mixes.model_copy(update={"upsampled": up})
-        return Point(recipe().model_copy(update={"mixes": mixes}), {"mixes.upsampled.web": web})
+        return point(recipe().model_copy(update={"mixes": mixes}), {"mixes.upsampled.web": web})
 
-    p = planned(Grid(durations=(0.1,)), [point("0.1"), point("0.3")])
+    p = planned(Grid(durations=(0.1,)), [at("0.1"), at("0.3")])
     assert [r.id for r in p.runs if r.duration] == [
         "upsample-10,upsampled.web=0.1/s0",
         "upsample-10,upsampled.web=0.3/s0",
@@ -144,7 +144,7 @@ def test_swept_keys_name_the_runs_and_share_the_trunk_where_they_leave_it_alone(
 def test_a_swept_key_of_the_trunk_gets_a_trunk_of_its_own() -> None:
     lr = recipe().optimizer.model_copy(update={"lr": 0.01})
     p = planned(
-        Grid(durations=(0.1,)), [Point(recipe().model_copy(update={"optimizer": lr}), {"optimizer.lr": "0.01"})]
+        Grid(durations=(0.1,)), [point(recipe().model_copy(update={"optimizer": lr}), {"optimizer.lr": "0.01"})]
     )
     assert p.segment("runs/upsample-10,optimizer.lr=0.01/s0").parent == "trunk/s0,optimizer.lr=0.01/800-900"
 
@@ -167,7 +167,7 @@ def test_a_grid_the_recipe_cannot_serve_is_a_recipe_error(grid: Grid, message: s
 def test_a_source_too_small_for_one_row_is_named() -> None:
     r = recipe()
     with pytest.raises(RecipeError, match=r"sources\.math: has less than one row"):
-        plan(r, [Point(r)], SWEEP, facts(tokens={"web": 10**6, "math": 10, "code": 10**6, "facts": 10**6}))
+        plan(r, [point(r)], SWEEP, facts(tokens={"web": 10**6, "math": 10, "code": 10**6, "facts": 10**6}))
 
 
 def everything_done(p: Plan) -> dict[str, Found]:
@@ -221,7 +221,8 @@ def test_what_is_missing_of_a_trained_run_is_all_there_is_to_do(
 
 
 def test_only_a_suite_that_runs_code_has_the_stage_that_does() -> None:
-    without = planned(points=[Point(recipe(), runs_code=False)])
+    tasks = tuple(task for task in SUITE.tasks if not task.runs_code)
+    without = planned(points=[point(recipe(), suite=SUITE.model_copy(update={"tasks": tasks}))])
     assert {run.stages for run in without.runs} == {("export", "eval")}
     assert "score" not in {job.stage for job in compare(without, {}).jobs}
     half = {folder: replace(f, done=f.done - {"score"}) for folder, f in everything_done(without).items()}
@@ -249,6 +250,8 @@ def test_a_run_written_before_that_stage_is_no_drift_and_has_it() -> None:
         ({"mixes": {"base": {"web": 1.0}, "upsampled": recipe().mixes.upsampled}}, "order.phases[0].weights.web"),
         ({"model": {**recipe().model.model_dump(), "dim": 64}}, "model.dim"),
         ({"eval": {"batch_size": 8}}, "eval.batch_size"),
+        ({"eval": {"limit": 8}}, "eval.limit"),
+        ({"eval": {"backend": "vllm"}}, "eval.backend"),
     ],
 )
 def test_other_settings_at_the_same_place_are_refused_with_their_keys(changes: dict[str, Any], key: str) -> None:
@@ -266,9 +269,61 @@ def test_another_hypothesis_duration_or_name_is_no_drift() -> None:
 
 def test_where_the_data_lies_is_no_drift_but_other_data_is() -> None:
     r, found = recipe(), everything_done(planned())
-    assert not compare(plan(r, [Point(r)], SWEEP, facts(folder="/elsewhere")), found).refused
+    assert not compare(plan(r, [point(r)], SWEEP, facts(folder="/elsewhere")), found).refused
     other = facts(sha256={**facts().sha256, "math": "other"})
-    assert compare(plan(r, [Point(r)], SWEEP, other), found).refused
+    assert compare(plan(r, [point(r)], SWEEP, other), found).refused
+
+
+def suite(**changes: Any) -> Suite:
+    """The tests' suite with settings of its first task changed, or with other keys."""
+    first = {key: changes.pop(key) for key in tuple(changes) if key in SuiteTask.model_fields}
+    task, *others = SUITE.tasks
+    return SUITE.model_copy(update={"tasks": (task.model_copy(update=first), *others), **changes})
+
+
+def with_suite(changed: Suite, benchmarks: str = "hub") -> Plan:
+    return planned(points=[point(recipe(), suite=changed, benchmarks=benchmarks)])
+
+
+def test_run_json_says_all_that_a_job_needs_of_its_suite() -> None:
+    asked = suite(n_shot=5, gold=" {{answer}}", include_path=("/tasks",), heldout=False)
+    spec = with_suite(asked, "/bench").runs[0].eval
+    assert (spec.tasks, spec.include_path, spec.heldout) == (asked.tasks, ("/tasks",), False)
+    assert (spec.data, spec.data_folder, spec.backend, spec.limit) == ("/bench", "/data/small", "hf", None)
+    assert RunSpec.model_validate_json(with_suite(asked).runs[0].model_dump_json()) == with_suite(asked).runs[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"n_shot": 3}, "eval.tasks[0].n_shot"),
+        ({"gold": " {{x}}"}, "eval.tasks[0].gold"),
+        ({"max_gen_toks": 9}, "eval.tasks[0].max_gen_toks"),
+        ({"heldout": False}, "eval.heldout"),
+    ],
+)
+def test_another_suite_under_the_same_name_is_refused_with_its_keys(changes: dict[str, Any], key: str) -> None:
+    refused = compare(with_suite(suite(**changes)), everything_done(with_suite(suite()))).refused
+    assert refused and all([k for k, _, _ in d.changes] == [key] for d in refused.values())
+
+
+def test_the_aggregate_and_where_task_files_and_benchmarks_lie_are_no_drift() -> None:
+    before = everything_done(with_suite(suite(), "/bench"))
+    aggregate = Aggregate(name="average", version=2)
+    other = suite(category="c", metric="acc,none", baseline=0.25, aggregate=aggregate, include_path=("/x",))
+    assert not compare(with_suite(other, "/moved/bench"), before).refused
+    assert compare(with_suite(other), before).refused  # the hub's datasets may be others
+
+
+def test_a_run_json_from_before_suite_files_is_read_and_is_drift() -> None:
+    p = planned()
+    kept = p.runs[0].model_dump(mode="json")
+    kept["eval"] = {key: kept["eval"][key] for key in ("suite", "batch_size", "data_folder", "data_sha256")}
+    old = RunSpec.model_validate(kept)
+    assert old.stages == ("export", "eval", "score") and old.eval.tasks == ()
+    found = everything_done(p)
+    found[f"runs/{old.id}"] = replace(found[f"runs/{old.id}"], run=old)
+    assert set(compare(p, found).refused) == {f"runs/{old.id}"}
 
 
 def test_the_ledger_counts_what_trunk_and_phase_show() -> None:

@@ -1,4 +1,4 @@
-"""Built-in recipes and clusters travel in the wheel."""
+"""Built-in recipes, suites and clusters travel in the wheel."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def test_in_a_checkout_they_stand_at_its_top():
     assert builtin_folder("recipe") == CHECKOUT / "recipes"
     assert "tiny" in builtin_names("recipe")
     assert "local" in builtin_names("cluster")
+    assert builtin_folder("suite") == CHECKOUT / "recipes" / "suites"
+    assert {"micro", "core", "core-small", "humaneval_64"} <= {*builtin_names("suite")}
 
 
 @pytest.mark.slow
@@ -44,9 +46,10 @@ def test_an_installed_wheel_finds_its_own(tmp_path: Path):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"joyctl"}
     code = (
         "import joyctl; from joyctl.recipe.load import load_recipe, load_cluster;"
-        "print(joyctl.__file__, load_recipe('tiny').name, load_cluster('local').kind)"
+        "from joyctl.recipe.suite import load_suite;"
+        "print(joyctl.__file__, load_recipe('tiny').name, load_cluster('local').kind, load_suite('core').tasks[0].task)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=installed, check=True, capture_output=True, text=True, timeout=120
     )
-    assert done.stdout.split() == [str(installed / "joyctl" / "__init__.py"), "tiny", "local"]
+    assert done.stdout.split() == [str(installed / "joyctl" / "__init__.py"), "tiny", "local", "mmlu"]

@@ -11,7 +11,7 @@ from joyctl.recipe.cluster import LocalCluster, SlurmCluster
 from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.load import load_recipe
 from joyctl.recipe.locate import builtin_folder
-from joyctl.recipe.schema import cluster_schema, recipe_schema
+from joyctl.recipe.schema import cluster_schema, recipe_schema, suite_schema
 from joyctl.recipe.types import Recipe
 
 
@@ -22,7 +22,8 @@ def errors(schema: dict[str, Any], values: object) -> list[str]:
 
 
 def test_the_built_in_files_fit_their_schemas():
-    for kind, schema in (("recipe", recipe_schema()), ("cluster", cluster_schema())):
+    schemas = (("recipe", recipe_schema()), ("cluster", cluster_schema()), ("suite", suite_schema()))
+    for kind, schema in schemas:
         files = sorted(builtin_folder(kind).glob("*.yaml"))
         assert files
         for file in files:
@@ -51,7 +52,22 @@ def test_what_joyctl_refuses_an_editor_marks(values: object, path: str):
     assert errors(recipe_schema(), values) == [path]
 
 
-@pytest.mark.parametrize("schema", [recipe_schema(), cluster_schema()])
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({}, "$"),
+        ({"tasks": []}, "$.tasks"),
+        ({"tasks": [{"task": "mmlu", "n_shots": 5}]}, "$.tasks[0]"),
+        ({"tasks": [{"task": "mmlu", "n_shot": -1}]}, "$.tasks[0].n_shot"),
+        ({"tasks": [{"task": "mmlu", "metric": "acc"}]}, "$.tasks[0].metric"),
+        ({"tasks": [{"task": "mmlu", "baseline": 25}]}, "$.tasks[0].baseline"),
+    ],
+)
+def test_what_joyctl_refuses_in_a_suite_an_editor_marks(values: object, path: str):
+    assert errors(suite_schema(), values) == [path]
+
+
+@pytest.mark.parametrize("schema", [recipe_schema(), cluster_schema(), suite_schema()])
 def test_every_key_is_explained(schema: dict[str, Any]):
     sections = [schema, *schema.get("$defs", {}).values()]
     bare = [

@@ -114,7 +114,7 @@ def test_code_that_was_generated_and_not_executed_is_missing_with_that_reason(fo
     for run in waiting:
         task = run / "eval/micro_code"
         shutil.rmtree(task)
-        put(task / "responses.json", {})
+        put(task / "answers.jsonl", {})
         (run / "DONE.score.json").unlink()
     found = reasons(read_campaign(folder))
     assert found == {(f"{run.parent.name}/s0", "micro_code"): "generated code not executed yet" for run in waiting}
@@ -123,7 +123,7 @@ def test_code_that_was_generated_and_not_executed_is_missing_with_that_reason(fo
 def test_code_that_could_not_be_executed_is_missing_with_the_cause(folder: Path) -> None:
     run = folder / "runs/upsample-20/s0"
     shutil.rmtree(run / "eval/micro_code")
-    put(run / "eval/micro_code/responses.json", {})
+    put(run / "eval/micro_code/answers.jsonl", {})
     (run / "DONE.score.json").unlink()
     start = {"stage": "score", "start": 1.0, "pid": 1, "host": "n1"}
     put(run / "attempts.jsonl", {**start, "end": 2.0, "outcome": "failed", "error": "no space left", "seconds": 1.0})

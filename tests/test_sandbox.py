@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import re
 import socket
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from joyctl.errors import Missing
-from joyctl.evals.sandbox import Verdict, pass_at_k, probe, run_program, run_programs
+from joyctl.evals.sandbox import Verdict, estimate, pass_at_k, probe, run_program, run_programs
 
 WHY_NOT = probe()
 needs_sandbox = pytest.mark.skipif(WHY_NOT is not None, reason=f"needs sandbox: {WHY_NOT}")
@@ -98,6 +102,20 @@ def test_many_programs_keep_their_order_and_share_nothing() -> None:
     verdicts = run_programs(pairs, workers=2, on_verdict=lambda: done.append(1))
     assert [v.passed for v in verdicts] == [bool(i % 3) for i in range(12)]
     assert len(done) == 12
+
+
+@needs_sandbox
+def test_a_program_is_read_as_if_it_stood_in_a_file_of_its_own() -> None:
+    """joyctl's own modules postpone annotations; the program's are looked up, as anywhere."""
+    assert "'List' is not defined" in run_program("def f(x: List[int]):\n    return x", "assert f(1) == 1").reason
+    assert run_program("from __future__ import annotations\ndef f(x: No): return x", "assert f(1) == 1").passed
+
+
+@needs_sandbox
+def test_iterators_can_be_returned() -> None:
+    program = "def f(xs):\n    return (x + 1 for x in xs)\ndef g(xs):\n    return map(str, xs)"
+    test = "assert list(f([1, 2])) == [2, 3] and tuple(g([1])) == ('1',) and f([1]) != [2]"
+    assert run_program(program, test) == Verdict(True, "passed")
 
 
 # ---- faking a pass
@@ -338,6 +356,20 @@ def test_pass_at_k_is_the_share_of_draws_that_hold_a_pass() -> None:
     assert found == {"pass@1": (1 / 4 + 1) / 2, "pass@2": (1 - math.comb(3, 2) / math.comb(4, 2) + 1) / 2}
 
 
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=6), min_size=1, max_size=4), st.integers(1, 6))
+def test_estimates_are_means_over_all_ways_to_draw_k(problems: list[list[bool]], k: int) -> None:
+    found = estimate([(len(passed), sum(passed)) for passed in problems], [k])
+    if k > min(map(len, problems)):
+        assert found == {}
+        return
+    draws = [[any(draw) for draw in itertools.combinations(passed, k)] for passed in problems]
+    assert math.isclose(found[f"pass@{k}"], sum(sum(d) / len(d) for d in draws) / len(problems), abs_tol=1e-12)
+
+
+def test_no_problems_have_no_estimate() -> None:
+    assert estimate([], [1]) == {}
+
+
 @needs_sandbox
 def test_pass_at_k_runs_the_programs() -> None:
     right, wrong = "def add(a, b):\n    return a + b", "def add(a, b):\n    return 0"
@@ -371,3 +403,57 @@ def test_a_sandbox_that_lets_a_program_fork_is_no_sandbox(monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     reason = probe()
     assert reason is not None and "does not hold" in reason
+
+
+# ---- without a sandbox, on request
+
+
+@pytest.fixture
+def no_bubblewrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_bubblewrap")
+def test_unsafe_needs_no_bubblewrap_and_judges_alike() -> None:
+    programs = {
+        "def add(a, b):\n    return a + b": (True, "passed"),
+        "def add(a, b):\n    return a * b": (False, "AssertionError"),
+        "raise SystemExit(0)": (False, "CandidateError: SystemExit: 0"),
+        "import os\nos._exit(0)": (False, "the program ended its process (status 0)"),
+        "while True: pass": (False, "timed out after 1 s"),
+    }
+    verdicts = run_programs([(program, ADD) for program in programs], workers=2, timeout=1.0, unsafe=True)
+    assert [(v.passed, v.reason) for v in verdicts] == list(programs.values())
+
+
+@pytest.mark.usefixtures("no_bubblewrap")
+def test_unsafe_keeps_the_limits_and_the_empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TOKEN", "swordfish")
+    program = """
+import os, resource
+def memory():
+    try: return len(bytearray(4 << 30))
+    except MemoryError: return "refused"
+def file():
+    try:
+        with open("x", "wb") as handle: handle.write(b"x")
+    except OSError: return "refused"
+def processes(): return resource.getrlimit(resource.RLIMIT_NPROC)
+def seen(): return "API_TOKEN" in os.environ, os.listdir()
+"""
+    test = """
+assert seen() == (False, []), seen()
+assert memory() == file() == "refused"
+assert processes() == (0, 0)
+"""
+    verdict = run_program(program, test, unsafe=True)
+    assert verdict.passed, verdict.reason
+
+
+@pytest.mark.usefixtures("no_bubblewrap")
+def test_unsafe_leaves_no_folder_and_no_process_of_its_group() -> None:
+    verdict = run_program("import os\ndef f(): return os.getcwd(), os.getpgid(0)", "assert not f(), f()", unsafe=True)
+    folder, group = re.findall(r"'(.*)', (\d+)", verdict.reason)[0]
+    assert Path(folder).name.startswith("joyctl-unsafe-") and not Path(folder).exists()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(int(group), 0)

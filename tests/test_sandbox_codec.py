@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
 import struct
 from collections import Counter, OrderedDict, namedtuple
+from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 
@@ -88,10 +90,23 @@ def test_subclasses_arrive_as_the_plain_kind_they_are() -> None:
     assert not cross(Always(3)) == 4  # noqa: SIM201 - the point is which side's __eq__ is asked
 
 
-@pytest.mark.parametrize("value", [object(), iter([]), len, [lambda: 0], {"a": object()}, (i for i in "a")])
+@pytest.mark.parametrize("value", [object(), len, [lambda: 0], {"a": object()}, itertools.count(), int])
 def test_what_is_not_plain_data_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="not plain data"):
         encode(value)
+
+
+def test_iterators_arrive_as_iterators_of_builtin_types() -> None:
+    class Always:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1])
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    for value in (iter([1]), (i for i in [1]), map(int, "1"), {1: 2}.keys(), Always()):
+        arrived = cross(value)
+        assert type(arrived) is type(iter([])) and arrived != [1] and list(arrived) == [1]
 
 
 @pytest.mark.parametrize(

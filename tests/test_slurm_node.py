@@ -361,7 +361,7 @@ def test_every_start_of_every_job_meets_at_a_port_of_its_own() -> None:
     assert min(ports) >= 1024 and max(ports) < 32_768
 
 
-def test_scoring_is_one_process_that_is_told_of_no_others(tmp_path: Path, monkeypatch: Any) -> None:
+def test_scoring_is_one_process_that_starts_the_others_itself(tmp_path: Path, monkeypatch: Any) -> None:
     seen = tmp_path / "seen"
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "$@" > {seen}\nenv >> {seen}\n')
@@ -372,11 +372,27 @@ def test_scoring_is_one_process_that_is_told_of_no_others(tmp_path: Path, monkey
     crew = Crew(tmp_path, Place("202_0", 202, 1, ("n1",), 0), 1, 8, 30, "ib0", [])
     assert crew.work(("export", "eval")).deaths == ()
     command, *environment = seen.read_text().splitlines()
-    assert command == f"-m joyctl.worker {tmp_path} export eval --threads=1 --to-log"
+    assert command == f"-m joyctl.worker {tmp_path} export eval --threads=1 --to-log --processes=8"
     assert not [line for line in environment if line.startswith(("RANK=", "WORLD_SIZE=", "MASTER_ADDR="))]
     assert {"NCCL_SOCKET_IFNAME=ib0", "GLOO_SOCKET_IFNAME=ib0"} <= set(environment)
     place = '{"job": "202_0", "restart": 1, "nodes": ["n1"], "part": 1}'
     assert f"JOYCTL_PLACE={place}" in environment
+
+
+@pytest.mark.parametrize(
+    ("stages", "processes", "told"),
+    [(("eval",), 1, False), (("export", "eval"), 4, True), (("score",), 4, False), (("export",), 4, False)],
+)
+def test_only_scoring_a_model_shares_its_work(
+    stages: Any, processes: int, told: bool, tmp_path: Path, monkeypatch: Any
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/seen\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    crew = Crew(tmp_path, Place("202_0", 202, 1, ("n1",), 0), 1, processes, 30, None, [])
+    assert crew.work(stages).deaths == ()
+    assert (f"--processes={processes}" in (tmp_path / "seen").read_text()) == told
 
 
 def test_a_worker_that_does_not_stop_in_time_is_killed(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

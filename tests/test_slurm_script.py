@@ -100,6 +100,22 @@ def test_the_node_program_is_told_what_it_must_know() -> None:
         assert option in made
 
 
+@pytest.mark.parametrize(
+    ("asked", "processes"),
+    [
+        ({}, 1),
+        ({"gpus_per_node": 1}, 1),
+        ({"gpus_per_node": 4}, 4),
+        ({"gpus_per_node": 4, "processes_per_node": 2}, 2),
+        ({"gres": "gpu:h100:8", "processes_per_node": 8}, 8),
+    ],
+)
+def test_a_model_is_scored_on_all_gpus_of_its_job(asked: dict[str, Any], processes: int) -> None:
+    given = cluster(stages={**STAGES, "eval": {"time": 60, **asked}})
+    assert f" --processes-per-node={processes} " in text("eval", given)
+    assert "#SBATCH --nodes=1\n" in text("eval", given) and "#SBATCH --ntasks-per-node=1\n" in text("eval", given)
+
+
 def test_apptainer_goes_around_python() -> None:
     box = {"runtime": "apptainer", "image": "/img/joy.sif", "mounts": ("/shared", "/data:/d"), "workdir": "/shared"}
     command = text(given=cluster(container=box)).splitlines()[-1]

@@ -37,7 +37,14 @@ def tasks(folder: DataFolder, tmp_path_factory: pytest.TempPathFactory) -> dict[
     patch = pytest.MonkeyPatch()
     patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
     manager = TaskManager(include_path=str(folder.path / "tasks"), include_defaults=False)
-    names = ["micro_mc", "micro_math", "micro_code", *(f"heldout_{source}" for source in folder.sources)]
+    names = [
+        "micro_mc",
+        "micro_math",
+        "micro_code",
+        "general_cloze",
+        "general_next",
+        *(f"heldout_{source}" for source in folder.sources),
+    ]
     loaded: dict[str, Any] = manager.load(names)["tasks"]
     patch.undo()
     return loaded
@@ -67,6 +74,8 @@ class TestTokenizer:
             ("math", lambda d: f"Question: {d['question']}\nAnswer:", lambda d: f" {d['answer']}"),
             ("code", lambda d: d["prompt"], lambda d: d["canonical_solution"]),
             ("mc_history", lambda d: f"Question: {d['question']}\nAnswer:", lambda d: f" {d['choices'][0]}"),
+            ("general_cloze", lambda d: d["text"], lambda d: d["choices"][0]),
+            ("general_next", lambda d: d["text"], lambda d: d["choices"][0]),
         ):
             for item in map(json.loads, (folder.path / "tasks" / f"{file}.jsonl").open()):
                 head = tokenizer.encode(prompt(item))
@@ -93,6 +102,8 @@ class TestTasks:
             **{f"micro_mc_{subject}": 100 for subject in facts.SUBJECTS},
             "micro_math": 400,
             "micro_code": 164,
+            "general_cloze": 240,
+            "general_next": 300,
             **{f"heldout_{source}": 240 for source in ("web", "math", "code", "facts")},
         }
 
@@ -132,6 +143,17 @@ class TestTasks:
         assert task.doc_to_target(doc) == doc["text"]
         assert task.process_results(doc, [-10.0]) == {"bits_per_byte": (-10.0, len(doc["text"].encode()))}
         assert task.higher_is_better() == {"bits_per_byte": False}
+
+    @pytest.mark.parametrize("name", ["general_cloze", "general_next"])
+    def test_general_choices_go_on_in_the_text(self, tasks: dict[str, Any], folder: DataFolder, name: str) -> None:
+        """What lm-eval puts together for the right choice is how a held-out document begins, byte for byte."""
+        heldout = [json.loads(line)["text"] for line in (folder.path / "sources/web/heldout.jsonl").open()]
+        task = tasks[name]
+        for doc in task.test_docs():
+            choices = task.doc_to_choice(doc)
+            text = task.doc_to_text(doc) + task.config.target_delimiter + choices[task.doc_to_target(doc)]
+            assert heldout[int(doc["cluster"].removeprefix("web-"))].startswith(text)
+            assert choices == doc["choices"]
 
     def test_every_item_names_its_cluster(self, tasks: dict[str, Any]) -> None:
         for name, task in tasks.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from joyctl.recipe.types import Recipe
+from joyctl.recipe.types import Recipe, Suite
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,10 @@ class Point:
     recipe: Recipe
     changed: dict[str, str] = field(default_factory=dict)
     """Swept keys with their values; empty for the recipe as it stands."""
-    runs_code: bool = True
-    """Whether the recipe's suite executes generated code."""
+    suite: Suite | None = None
+    """What the recipe's `eval.suite` stands for; None where nothing is to be scored, as in sums of disk space."""
+    benchmarks: str = "hub"
+    """The recipe's `eval.data`, a folder's path made absolute."""
 
 
 @dataclass(frozen=True)

@@ -172,13 +172,24 @@ class _Planner:
             end_step=end,
             segment=segment,
             fingerprint=mark,
-            eval=EvalSpec(
-                suite=point.recipe.eval.suite,
-                batch_size=point.recipe.eval.batch_size,
-                data_folder=self.data.folder,
-                data_sha256=self.data.tasks_sha256,
-                runs_code=point.runs_code,
-            ),
+            eval=self._scoring(point),
+        )
+
+    def _scoring(self, point: Point) -> EvalSpec:
+        asked, suite = point.recipe.eval, point.suite
+        return EvalSpec(
+            suite=asked.suite,
+            tasks=suite.tasks if suite else (),
+            aggregate=suite.aggregate if suite else None,
+            heldout=suite.heldout if suite else False,
+            include_path=suite.include_path if suite else (),
+            batch_size=asked.batch_size,
+            backend=asked.backend,
+            limit=asked.limit,
+            data=point.benchmarks,
+            data_folder=self.data.folder,
+            data_sha256=self.data.tasks_sha256,
+            runs_code=suite.runs_code if suite else False,
         )
 
     def _segment(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from joyctl.recipe.types import Model, Optimizer, Schedule, Strict, Training
+from joyctl.recipe.types import Aggregate, Model, Optimizer, Schedule, Strict, SuiteTask, Training
 
 Stage = Literal["train", "export", "eval", "score"]
 """`eval` scores and generates on the GPU; `score` executes generated code in the sandbox, on the processor."""
@@ -62,21 +62,53 @@ class SegmentSpec(Strict):
 
 
 class EvalSpec(Strict):
-    """What a run is scored on."""
+    """What a model is scored on: a suite with all that its tasks need, so that a job reads no suite file.
+
+    The defaults are for a run.json that was written before their keys.
+    """
 
     suite: str
+    """The suite's name as the recipe gives it."""
+    tasks: tuple[SuiteTask, ...] = ()
+    aggregate: Aggregate | None = None
+    """The number that the tasks with a category make in the report."""
+    heldout: bool = True
+    """Whether the held-out loss of every source in `data_folder` is scored."""
+    include_path: tuple[str, ...] = ()
+    """Absolute paths of folders with further task files."""
     batch_size: int
+    backend: Literal["hf", "vllm"] = "hf"
+    """What generates text."""
+    limit: int | None = None
+    """Only so many first items of every task; all when None."""
+    data: str = "hub"
+    """Where datasets come from: `hub`, or the absolute path of a folder laid out as <folder>/<dataset path>."""
     data_folder: str
-    """Absolute path of the tokenised data, whose tasks/ folder holds the micro-world's task files."""
+    """Absolute path of the tokenised data, whose tasks/ folder holds the micro-world's task files; empty where a model
+    is scored outside a campaign."""
     data_sha256: str
     """Digest of the data folder's benchmarks."""
     runs_code: bool = True
-    """Whether generated code is executed, in a stage of its own; it follows from the suite. The default is for a
-    run.json written before this key: those are all of the suite `micro`, which does."""
+    """Whether generated code is executed, in a stage of its own; it follows from the suite. Runs from before this key
+    are all of the suite `micro`, which does."""
 
     def identity(self) -> dict[str, object]:
-        """What determines a score, given the model."""
-        return self.model_dump(mode="json", exclude={"data_folder", "runs_code"})
+        """What determines a score, given the model: no place, and not what only the report's aggregate reads.
+
+        What stands in task files and datasets is in the protocol of every score (joyctl.evals.protocol).
+        """
+        only_report = {"category", "metric", "baseline"}
+        kept = self.model_dump(
+            mode="json",
+            exclude={
+                "data_folder": True,
+                "include_path": True,
+                "runs_code": True,
+                "aggregate": True,
+                "tasks": {"__all__": only_report},
+            },
+        )
+        return {**kept, "data": "hub" if self.data == "hub" else "folder"}
 
 
 class RunSpec(Strict):

@@ -155,9 +155,11 @@ class _Loaded:
 def _load(asked: _Asked) -> _Loaded:
     from joyctl.campaign.grid import Point
     from joyctl.recipe.load import load_recipe, load_recipe_grid
+    from joyctl.recipe.suite import bench_data
 
     name, overrides = split_words(asked.words)
-    points = [Point(p.recipe, p.changed) for p in load_recipe_grid(name, overrides)]
+    found = load_recipe_grid(name, overrides)
+    points = [Point(p.recipe, p.changed, p.suite, bench_data(p.recipe.eval.data)) for p in found]
     # With swept keys the campaign's own recipe is the one without them: what they are measured against.
     swept = set(points[0].changed)
     for key in sorted(swept & {"campaign", "name", "hypothesis"}):

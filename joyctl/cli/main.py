@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from joyctl.cli import campaigns, data, doctor, jobs, recipes, results
+from joyctl.cli import campaigns, code, data, doctor, jobs, recipes, results, scoring
 from joyctl.errors import JoyctlError, Missing
 
 app = typer.Typer(
@@ -54,6 +54,8 @@ app.command("report")(results.report)
 app.command("logs")(jobs.logs)
 app.command("cancel")(jobs.cancel)
 app.command("doctor")(doctor.doctor)
+app.command("eval")(scoring.evaluate)
+app.command("eval-code")(code.eval_code)
 app.command("show")(recipes.show)
 app.command("schema")(recipes.schema)
 app.add_typer(data.app, name="data")

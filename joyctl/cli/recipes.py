@@ -19,11 +19,12 @@ def show(words: Words = None, as_json: Json = False) -> None:
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(help="recipe or cluster", metavar="[recipe|cluster]")] = "recipe",
+    kind: Annotated[str, typer.Argument(help="recipe, cluster or suite", metavar="[recipe|cluster|suite]")] = "recipe",
 ) -> None:
-    """Print the JSON Schema that editors use to complete and check recipe or cluster files."""
-    from joyctl.recipe.schema import cluster_schema, recipe_schema
+    """Print the JSON Schema that editors use to complete and check recipe, cluster or suite files."""
+    from joyctl.recipe.schema import cluster_schema, recipe_schema, suite_schema
 
-    if kind not in ("recipe", "cluster"):
-        raise typer.BadParameter(f"'{kind}' has no schema; give recipe or cluster")
-    typer.echo(json.dumps(recipe_schema() if kind == "recipe" else cluster_schema(), indent=1))
+    schemas = {"recipe": recipe_schema, "cluster": cluster_schema, "suite": suite_schema}
+    if kind not in schemas:
+        raise typer.BadParameter(f"'{kind}' has no schema; give {', '.join(schemas)}")
+    typer.echo(json.dumps(schemas[kind](), indent=1))

@@ -120,6 +120,10 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", help="Write there instead of to the screen.", metavar="FILE")
     ] = None,
+    proxies: Annotated[
+        bool,
+        typer.Option("--proxies", help="Show continuous companions of every accuracy, not only of those at chance."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the runs: scores, deltas to the matched control, mixes, what is missing.
@@ -133,7 +137,7 @@ def report(
 
     folder = find_campaign(campaign, results)
     written = write_report(folder)
-    text = _rendered(folder, form)
+    text = _rendered(folder, form, proxies=proxies)
     if output is not None:
         from joyctl.store.files import write_text
 
@@ -166,7 +170,7 @@ def find_campaign(name: str | None, results: Path) -> Path:
     raise Missing(f"no campaign '{name}' in {results}/", hint=hint)
 
 
-def _rendered(folder: Path, form: str) -> str:
+def _rendered(folder: Path, form: str, *, proxies: bool) -> str:
     from joyctl.report.report import report as make
 
     made = make(folder)
@@ -187,12 +191,12 @@ def _rendered(folder: Path, form: str) -> str:
 
     if form == "svg":
         console = Console(highlight=False, record=True, width=100, file=io.StringIO(), force_terminal=True)
-        console.print(render_table(made))
+        console.print(render_table(made, proxies=proxies))
         drawn = console.export_svg(title=f"joyctl report {folder.name}")
         return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)  # they would be fetched from the net
     console = Console(highlight=False)
     with console.capture() as captured:
-        console.print(render_table(made))
+        console.print(render_table(made, proxies=proxies))
     return captured.get()
 
 

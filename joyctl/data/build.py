@@ -96,6 +96,7 @@ def _build_world(settings: dict[str, Any], path: Path, progress: Callable[[str],
         progress(f"tokenising {name}: {len(world.train[name]):,} documents")
         sources[name] = _write_source(partial, name, world, tokenizer, tokenizer_sha256)
     items = {f"mc_{subject}": rows for subject, rows in world.mc.items()}
+    items |= {f"general_{name}": rows for name, rows in world.general.items()}
     for name, rows in {**items, "math": world.math, "code": world.code}.items():
         _write_lines(partial / "tasks" / f"{name}.jsonl", rows)
     refresh_tasks(partial, at=path)

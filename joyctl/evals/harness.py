@@ -1,6 +1,7 @@
 """Scores a Hugging Face folder on a suite and writes each task's results as soon as it has them.
 
-Two steps, so that a GPU generates code and a processor executes it: `evaluate`, then `execute`.
+Two steps, so that a GPU generates code and a processor executes it: `evaluate`, then `execute`. Both let lm-eval score
+the answers that a model gave; `evaluate` first has the model give those that are not there yet.
 """
 
 from __future__ import annotations
@@ -8,20 +9,26 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from joyctl.campaign.spec import EvalSpec
-from joyctl.errors import Missing, Refused
+from joyctl.errors import Missing, Problem, RecipeError, Refused
+from joyctl.evals.answers import ANSWERS, Header, Journal, read_answers
 from joyctl.evals.protocol import model_digest, protocol_hash, tokenizer_digest
-from joyctl.evals.responses import Responses, read_responses
 from joyctl.evals.sandbox import probe
-from joyctl.evals.suites import RUN_CODE, tasks_of
 from joyctl.store.files import sha256_file, write_json, write_text
 from joyctl.store.fingerprint import changed_keys
 
 if TYPE_CHECKING:
+    from joyctl.evals.encode import Encoder
+    from joyctl.evals.pool import Pool
+    from joyctl.evals.prompts import Prompts
     from joyctl.evals.scoring import Outcome
+    from joyctl.evals.tasks import Loaded
+    from joyctl.evals.units import Unit
 
 RESULTS, SAMPLES = "results.json", "samples.jsonl"
 Progress = Callable[[str, int, int], None]
@@ -33,88 +40,226 @@ def evaluate(
     spec: EvalSpec,
     out: Path,
     *,
+    prompts: Path,
     threads: int = 1,
+    processes: int = 1,
     on_progress: Progress | None = None,
+    lm_eval_files: bool = False,
 ) -> None:
     """Score the model on every task of the suite into `out`/<task>/{results.json, samples.jsonl}.
 
-    Scores are lm-eval's own for these task files, model and batch size. Of a task that runs code only the responses
-    are made, into `out`/<task>/responses.json; `execute` makes its results of them, and any there of before are
-    removed unless they are complete. What `out` already holds, complete, of the same weights and the same protocol, is
-    left alone. `on_progress` gets (task, items done, items).
+    Scores are lm-eval's own for these tasks, model and batch size. Prompts are kept in the folder `prompts`, answers in
+    `out`/<task>/answers.jsonl until the task is scored: what is complete, of the same weights and the same protocol, is
+    left alone, and of what was interrupted only the rest is computed. A task that runs code ends with its answers;
+    `execute` makes its results of them, and any there of before are removed unless they are complete. `processes` share
+    the work, one a GPU. With `lm_eval_files`, `out` also gets the files that lm-eval's command line writes.
+    `on_progress` gets (task, items done, items).
 
-    Raises Missing when the model, its tokenizer or the task files are not there, RecipeError for an unknown suite;
-    nothing is written then.
+    Raises Missing when the model, its tokenizer, task files or datasets are not there, RecipeError for an unknown task,
+    or one that the model's length has no room for; nothing is written then.
     """
-    tasks = tasks_of(spec.suite, Path(spec.data_folder) / "tasks")
     _check_model(model_folder)
     model = model_digest(model_folder)
     # The libraries behind this take seconds to import: not before the inputs are known to be there.
-    from joyctl.evals.scoring import scorer
+    from joyctl.evals.encode import Encoder
+    from joyctl.evals.pool import Pool
+    from joyctl.evals.quick import quick_and_quiet
+    from joyctl.evals.tasks import load, names_of
 
-    with scorer(model_folder, spec, threads) as scores:
-        for task in tasks:
-            start = time.monotonic()
-            folder, progress = out / task, _of_task(on_progress, task)
-            loaded = scores.load(task)
-            parts = scores.protocol(task, loaded)
-            protocol = protocol_hash(parts)
-            if is_complete(folder, protocol, model):
-                continue
-            if task not in RUN_CODE:
-                outcome = scores.score(task, loaded, progress)
-                seconds = time.monotonic() - start
-                _write(folder, task, _header(protocol, parts, model), outcome=outcome, seconds=seconds)
-                continue
-            # What is not of these responses may not stand beside them, nor change under the stage's marker later.
+    with quick_and_quiet(threads):
+        encoder = Encoder(model_folder)
+        entries = [load(entry, spec) for entry in names_of(spec)]
+        for loaded in entries:
+            _check_room(loaded, encoder)
+        pool = Pool(model_folder, spec.batch_size, processes, threads)
+        work = _Work(spec, out, model_folder, model, encoder, pool, prompts, on_progress)
+        try:
+            for loaded in entries:
+                outcome = work.do(loaded)
+                if lm_eval_files and outcome is not None:
+                    _write_lm_eval_files(out, outcome, str(model_folder))
+        finally:
+            pool.close()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One model on one suite."""
+
+    spec: EvalSpec
+    out: Path
+    model_folder: Path
+    model: str
+    encoder: Encoder
+    pool: Pool
+    prompts: Path
+    on_progress: Progress | None
+
+    def do(self, loaded: Loaded) -> Outcome | None:
+        """Bring one entry as far as `evaluate` does; None where it was there before, or code is to be executed."""
+        start = time.monotonic()
+        folder = self.out / loaded.name
+        parts = _plain({**loaded.protocol(), **self._how()})
+        protocol = protocol_hash(parts)
+        if is_complete(folder, protocol, self.model):
+            return None
+        asked = self._prompts(loaded, parts)
+        journal = self._answered(loaded, asked, folder, parts, protocol)
+        if loaded.entry.runs_code:
+            # What is not of these answers may not stand beside them, nor change under the stage's marker later.
             for name in (RESULTS, SAMPLES):
                 (folder / name).unlink(missing_ok=True)
-            stored = read_responses(folder)
-            if stored is None or (stored.protocol, stored.model) != (protocol, model):
-                answers, truncated = scores.generate(loaded, progress)
-                seconds = time.monotonic() - start
-                Responses(task, protocol, parts, model, truncated, seconds, answers).write(folder)
+            return None
+        from joyctl.evals.scoring import score
+
+        asked.attach(loaded)
+        outcome = score(loaded, asked.leaves, journal.answers)
+        _write(folder, journal.header, outcome=outcome, seconds=time.monotonic() - start)
+        (folder / ANSWERS).unlink()
+        return outcome
+
+    def _how(self) -> dict[str, object]:
+        """The part of the protocol that comes with the model and the campaign."""
+        from joyctl.evals.engine import scoring_dtype
+
+        return {
+            "tokenizer_sha256": self.encoder.tokenizer_sha256,
+            "max_length": self.encoder.max_length,
+            "truncation": "left",
+            "batch_size": self.spec.batch_size,
+            "dtype": scoring_dtype(self.encoder.config),
+            "backend": self.spec.backend,
+        }
+
+    def _prompts(self, loaded: Loaded, parts: Mapping[str, object]) -> Prompts:
+        from joyctl.evals.prompts import cached
+
+        # Neither how batches are formed nor what computes them changes a prompt.
+        depends = {key: value for key, value in parts.items() if key not in ("batch_size", "dtype", "backend")}
+        return cached(self.prompts, depends, loaded, self.encoder)
+
+    def _answered(self, loaded: Loaded, asked: Prompts, folder: Path, parts: dict[str, Any], protocol: str) -> Journal:
+        """A journal that holds all answers: those found, and those that were missing."""
+        units, truncated = self._units(asked, loaded)
+        header = Header(loaded.name, protocol, parts, self.model, asked.sha256, truncated)
+        journal = Journal(folder, header)
+        left = [unit for unit in units if any(key not in journal.answers for key in unit.keys)]
+        wanted = len(asked.pair_keys) + len(asked.generation_keys)
+        done = wanted - sum(len(unit.keys) for unit in left)
+        tell = _of_task(self.on_progress, loaded.name)
+        for answers in self._answers(left):
+            journal.add(answers)
+            done += len(answers)
+            tell(min(loaded.items, done * loaded.items // max(1, wanted)), loaded.items)
+        journal.close()
+        return journal
+
+    def _units(self, asked: Prompts, loaded: Loaded) -> tuple[list[Unit], int]:
+        """All units of an entry, and how many of its items have a prompt that does not fit."""
+        from joyctl.evals.units import batches, cut_items, generations, sequences
+
+        lengths = self.encoder.lengths(asked.texts, asked.generation_texts.tolist())
+        room = {
+            leaf: self.encoder.room(settings) for leaf, settings in enumerate(asked.settings) if settings is not None
+        }
+        rows = sequences(asked, self.encoder.max_length)
+        made: list[Unit] = [
+            *batches(rows, self.spec.batch_size),
+            *generations(asked, lengths, self.spec.batch_size),
+        ]
+        return made, cut_items(asked, self.encoder.max_length, lengths, room)
+
+    def _answers(self, units: list[Unit]) -> Any:
+        """Answers to units as they come; text from vLLM where the campaign wants that."""
+        from joyctl.evals.units import Texts
+
+        texts = [unit for unit in units if isinstance(unit, Texts)]
+        if self.spec.backend == "vllm" and texts:
+            from joyctl.evals.vllm import Vllm
+
+            yield from Vllm(self.model_folder, self.pool.processes, self.encoder.max_length).answer(texts)
+            units = [unit for unit in units if not isinstance(unit, Texts)]
+        yield from self.pool.answer(units)
 
 
-def execute(spec: EvalSpec, out: Path, *, threads: int = 1, on_progress: Progress | None = None) -> None:
+def execute(
+    spec: EvalSpec,
+    out: Path,
+    *,
+    threads: int = 1,
+    unsafe: bool = False,
+    on_progress: Progress | None = None,
+    lm_eval_files: bool = False,
+) -> None:
     """Execute the generated programs that `evaluate` left in `out`, and write the results of their tasks.
 
-    Needs the responses and the task files, not the model. lm-eval scores the responses as if they came from it. Where
-    programs cannot be confined, the task is written as `not run` with the reason. Complete results of the same
-    responses are left alone, as are complete ones without responses. `threads` programs run at once. `on_progress`
-    gets (task, items done, items).
+    Needs the answers and the tasks, not the model. Where programs cannot be confined, the task is written as `not run`
+    with the reason, unless `unsafe`. Complete results of the same answers are left alone, as are complete ones without
+    answers. `threads` programs run at once. `on_progress` gets (task, items done, items).
 
-    Raises Missing when responses or task files are not there, Refused for responses to other prompts or of another
-    protocol, RecipeError for an unknown suite; nothing is written then.
+    Raises Missing when answers, task files or datasets are not there, Refused for answers to other prompts or of
+    another protocol; nothing is written then.
     """
-    for task in tasks_of(spec.suite, Path(spec.data_folder) / "tasks"):
-        if task not in RUN_CODE:
+    for entry in spec.tasks:
+        if not entry.runs_code:
             continue
         start = time.monotonic()
-        folder = out / task
-        stored, done = read_responses(folder), _complete(folder)
+        folder = out / entry.task
+        stored, done = read_answers(folder), _complete(folder)
         if stored is None and done is None:
-            raise Missing(
-                f"nothing to execute: {folder} holds no responses of a model", hint="Run the stage eval first."
-            )
-        if stored is None or done == (stored.protocol, stored.model):
+            raise Missing(f"nothing to execute: {folder} holds no answers of a model", hint="Run the stage eval first.")
+        if stored is None or done == (stored[0].protocol, stored[0].model):
             continue
-        header = _header(stored.protocol, stored.protocol_parts, stored.model)
-        if why := probe():
-            _write(folder, task, header, reason=f"no sandbox: {why}")
+        header, answers, _ = stored
+        why = None if unsafe else probe()
+        if why is not None:
+            _write(folder, header, reason=f"no sandbox: {why}")
             continue
-        from joyctl.evals.scoring import replayer
+        from joyctl.evals.prompts import keys_of, requests_of, texts_digest
+        from joyctl.evals.quick import quick_and_quiet
+        from joyctl.evals.scoring import score
+        from joyctl.evals.tasks import load
 
-        with replayer(stored, spec, threads) as scores:
-            loaded = scores.load(task)
-            changes = changed_keys(stored.protocol_parts, scores.protocol(task, loaded))
+        with quick_and_quiet(threads):
+            loaded = load(entry, spec)
+            changes = changed_keys({**header.protocol_parts}, {**header.protocol_parts, **_plain(loaded.protocol())})
             if changes:
                 raise Refused(
-                    f"the responses in {folder} are of another protocol; changed: {', '.join(c[0] for c in changes)}",
+                    f"the answers in {folder} are of another protocol; changed: {', '.join(c[0] for c in changes)}",
                     hint="Have them generated again: remove DONE.eval.json of the run and repeat the command.",
                 )
-            outcome = scores.score(task, loaded, _of_task(on_progress, task))
-        _write(folder, task, header, outcome=outcome, seconds=stored.seconds + time.monotonic() - start)
+            requests = requests_of(loaded)
+            if texts_digest(requests) != header.prompts_sha256:
+                raise Refused(
+                    f"the answers in {folder} are to other prompts than {entry.task} asks now",
+                    hint="Have them generated again: remove DONE.eval.json of the run and repeat the command.",
+                )
+            missing = len(keys_of(loaded) - answers.keys())
+            if missing:
+                raise Missing(
+                    f"nothing to execute: {folder} lacks {missing:,} of {missing + len(answers):,} answers of a model",
+                    hint="Have them made: remove DONE.eval.json of the run and repeat the command.",
+                )
+            programs = sum(len(some) * int(some[0].repeats or 1) for some in requests.values())
+            tell = _Counted(_of_task(on_progress, entry.task), loaded.items, programs)
+            outcome = score(loaded, list(requests), answers, threads=threads, unsafe=unsafe, count=tell.more)
+            tell.more(programs)
+        sandbox = "none" if unsafe else "bubblewrap"
+        _write(folder, header, outcome=outcome, seconds=time.monotonic() - start, sandbox=sandbox)
+        if lm_eval_files:
+            _write_lm_eval_files(out, outcome, header.model)
+
+
+class _Counted:
+    """Programs executed, as items done."""
+
+    def __init__(self, tell: Callable[[int, int], None], items: int, programs: int) -> None:
+        self._tell, self._items, self._programs, self._done = tell, items, max(1, programs), 0
+
+    def more(self, programs: int) -> None:
+        """So many more are done."""
+        self._done += programs
+        self._tell(min(self._items, self._done * self._items // self._programs), self._items)
 
 
 def is_complete(folder: Path, protocol: str, model: str) -> bool:
@@ -141,18 +286,20 @@ def _of_task(on_progress: Progress | None, task: str) -> Callable[[int, int], No
     return progress
 
 
-def _header(protocol: str, parts: Mapping[str, object], model: str) -> dict[str, object]:
-    return {"protocol": protocol, "protocol_parts": parts, "model": model}
+def _plain(parts: Mapping[str, object]) -> dict[str, Any]:
+    """As it will be read back from JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(parts))
+    return plain
 
 
 def _write(
     folder: Path,
-    task: str,
-    header: dict[str, object],
+    header: Header,
     *,
     outcome: Outcome | None = None,
     seconds: float = 0.0,
     reason: str | None = None,
+    sandbox: str | None = None,
 ) -> None:
     """Write samples first and results last: results name the digest of their samples, and so vouch for them."""
     rows = outcome.rows if outcome else []
@@ -160,16 +307,39 @@ def _write(
     write_json(
         folder / RESULTS,
         {
-            "task": task,
+            "task": header.task,
             "status": "ok" if reason is None else "not run",
             "reason": reason,
-            **header,
+            "protocol": header.protocol,
+            "protocol_parts": header.protocol_parts,
+            "model": header.model,
             "scores": outcome.scores if outcome else [],
-            "truncated_prompts": outcome.truncated if outcome else 0,
+            "n_items": outcome.items if outcome else 0,
+            "truncated_prompts": header.truncated,
+            "sandbox": sandbox,
             "samples_sha256": sha256_file(folder / SAMPLES),
             "seconds": round(seconds, 3),
         },
     )
+
+
+def _write_lm_eval_files(out: Path, outcome: Outcome, model: str) -> None:
+    """lm-eval's own files; one date for all tasks of a folder, that of the first."""
+    from joyctl.evals.scoring import write_lm_eval_files
+
+    dates = sorted(path.stem.removeprefix("results_") for path in out.glob("results_*.json"))
+    date = dates[-1] if dates else datetime.now(UTC).replace(tzinfo=None).isoformat().replace(":", "-")
+    write_lm_eval_files(out, outcome.raw, model, date)
+
+
+def _check_room(loaded: Loaded, encoder: Encoder) -> None:
+    for name, task in loaded.leaves.items():
+        settings = task.config.generation_kwargs if task.OUTPUT_TYPE == "generate_until" else None
+        if settings is not None and encoder.room(settings) <= 0:
+            wanted = encoder.max_length - encoder.room(settings)
+            message = f"{name} generates up to {wanted:,} tokens, but the model's context is {encoder.max_length:,}"
+            remedy = "Set max_gen_toks of the task in the suite, or leave the task out."
+            raise RecipeError([Problem("suite", f"tasks, {loaded.name}", message)], hint=remedy)
 
 
 def _check_model(folder: Path) -> None:

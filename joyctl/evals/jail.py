@@ -1,4 +1,7 @@
-"""Starts a process under bubblewrap that can compute and talk over one pair of pipes, and do nothing else."""
+"""Starts a process under bubblewrap that can compute and talk over one pair of pipes, and do nothing else.
+
+Or, where somebody asks for it, the same process without bubblewrap and without the filter: `unsafe`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.abc import InspectLoader
 from pathlib import Path
 from types import ModuleType
@@ -38,39 +42,45 @@ class Jail:
 
     `send` and `receive` move frames (four bytes of length, little-endian, then the payload) and never wait past a
     deadline given in seconds of `time.monotonic`.
+
+    With `unsafe` it is a plain process with an empty environment, in an empty folder of its own and under limits of
+    memory, processor time, files and processes (the last do not bind root): it can read what the user can, delete
+    files, reach the network, and leave a process behind that made itself a session of its own.
     """
 
-    def __init__(self, role: ModuleType, *arguments: str) -> None:
+    def __init__(self, role: ModuleType, *arguments: str, unsafe: bool = False) -> None:
         """Start the main function of a module of `joyctl.evals.inside` and wait until it says that it runs.
 
         The calling thread must outlive the process: the kernel ends the process with the thread that started it.
         Raises Missing when the sandbox does not start.
         """
+        self._folder = tempfile.TemporaryDirectory(prefix="joyctl-unsafe-") if unsafe else None
         child_reads, self._writes = os.pipe()
         self._reads, child_writes = os.pipe()
-        filter_end = _filter_pipe()
+        theirs = [child_reads, child_writes]
         os.set_blocking(self._writes, False)
         os.set_blocking(self._reads, False)
-        code = _code(role)
         try:
+            code = _code(role)
+            around = []
+            if not unsafe:
+                theirs.append(_filter_pipe())
+                around = command(theirs[-1])
             self._process = subprocess.Popen(
-                [
-                    *command(filter_end),
-                    *python("-c", BOOT, str(child_reads), str(child_writes), *arguments),
-                ],
+                [*around, *python("-c", BOOT, str(child_reads), str(child_writes), *arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=ENVIRONMENT,
-                pass_fds=(child_reads, child_writes, filter_end),
+                cwd=None if self._folder is None else self._folder.name,
+                pass_fds=theirs,
                 start_new_session=True,
             )
         except BaseException:
-            os.close(self._writes)
-            os.close(self._reads)
+            self._close()
             raise
         finally:
-            for descriptor in (child_reads, child_writes, filter_end):
+            for descriptor in theirs:
                 os.close(descriptor)
         try:
             deadline = time.monotonic() + START
@@ -78,6 +88,8 @@ class Jail:
             self.receive(deadline)
         except (TimeoutError, JailEndedError) as error:
             self.kill()
+            if unsafe:
+                raise Missing(f"Python did not start a program: {error}") from None
             raise Missing(f"no sandbox: bubblewrap did not start a program: {start_error() or error}") from None
 
     def send(self, payload: bytes, deadline: float) -> None:
@@ -104,14 +116,20 @@ class Jail:
         return self._read(size, deadline)
 
     def kill(self) -> None:
-        """End the process and everything in its namespace, and wait for it."""
-        for descriptor in (self._writes, self._reads):
-            os.close(descriptor)
+        """End the process and everything in its namespace (unsafe: its process group), and wait for it."""
         # The group holds bubblewrap outside and inside; the namespace's first process dies with them
         # (--die-with-parent), and the kernel ends whatever else the namespace holds.
         if self._process.returncode is None:  # reaped already: its number may be another's by now
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(PermissionError):  # macOS's answer when only the dead are left in the group
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        os.close(self._writes)
+        os.close(self._reads)
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _read(self, size: int, deadline: float) -> bytes:
         parts: list[bytes] = []
@@ -140,9 +158,9 @@ class Jail:
 
 
 @contextmanager
-def jailed(role: ModuleType, *arguments: str) -> Iterator[Jail]:
+def jailed(role: ModuleType, *arguments: str, unsafe: bool = False) -> Iterator[Jail]:
     """A `Jail` that is killed at the end, whatever happens."""
-    jail = Jail(role, *arguments)
+    jail = Jail(role, *arguments, unsafe=unsafe)
     try:
         yield jail
     finally:

@@ -15,15 +15,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from joyctl.evals import preload  # noqa: F401  isort: skip - it sets the environment that the others read
+
 import datasets
 import lm_eval.api.task
 import lm_eval.utils
+import torch
 from transformers.utils import logging as transformers_logging
 
 
 @contextmanager
-def quick_and_quiet() -> Iterator[None]:
-    """Inside this block lm-eval leaves out the above."""
+def quick_and_quiet(threads: int) -> Iterator[None]:
+    """Inside this block lm-eval leaves out the above, and torch computes with so many threads."""
+    torch.set_num_threads(threads)
     log = logging.getLogger("lm_eval")
     level, cache, bar = log.level, datasets.config.HF_DATASETS_CACHE, lm_eval.api.task.tqdm
     bars_shown = not datasets.are_progress_bars_disabled()

@@ -27,7 +27,7 @@ def _row(task: str, sample: Mapping[str, Any]) -> Row:
         value = sample[metric]
         if metric == "bits_per_byte":  # lm-eval logs the pair it sums up: log-likelihood, bytes
             row["nll"], row["bytes"] = finite(-value[0]), int(value[1])
-        else:
+        elif isinstance(value, int | float):  # other metrics log what only their aggregation understands
             row[metric] = finite(value)
     first = sample["resps"][0][0]
     if isinstance(first, str):
@@ -67,17 +67,44 @@ def scores(task: str, results: Mapping[str, Any], found: Sequence[Row]) -> list[
         if metric == "bits_per_byte":
             bits = [math.nan if row["nll"] is None else row["nll"] / math.log(2) for row in found]
             stderr = ratio_stderr(bits, [row["bytes"] for row in found])
-        made.append(
-            {
-                "metric": metric,
-                "filter": filter_name,
-                "value": finite(value),
-                "stderr": None if stderr in (None, "N/A") else finite(stderr),
-                "n": int(values["sample_len"]),
-                "higher_is_better": bool(results["higher_is_better"][task].get(metric, True)),
-            }
+        # lm-eval leaves it out for a group of groups, such as mmlu.
+        directions = results["higher_is_better"].get(task) or next(
+            each for each in results["higher_is_better"].values() if metric in each
         )
+        better = bool(directions.get(metric, True))
+        error = None if stderr in (None, "N/A") else float(stderr)
+        made.append(_score(metric, filter_name, value, error, int(values["sample_len"]), higher_is_better=better))
     return made
+
+
+def mean_score(metric: str, filter_name: str, found: Sequence[Row]) -> dict[str, Any]:
+    """The mean of a column of rows as a score, with the sample deviation over the root of n as its error."""
+    values = [math.nan if row[metric] is None else float(row[metric]) for row in found]
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
+    stderr = math.sqrt(variance / len(values)) if len(values) > 1 else None
+    return _score(metric, filter_name, mean, stderr, len(values), higher_is_better=True)
+
+
+def ratio_score(metric: str, filter_name: str, found: Sequence[Row], nats: str, size: str) -> dict[str, Any]:
+    """Bits per byte over rows as a score: sum(nats) / (ln 2 * sum(bytes)), lower being better."""
+    bits = [math.nan if row[nats] is None else row[nats] / math.log(2) for row in found]
+    sizes = [row[size] for row in found]
+    value = math.fsum(bits) / math.fsum(sizes)
+    return _score(metric, filter_name, value, ratio_stderr(bits, sizes), len(found), higher_is_better=False)
+
+
+def _score(
+    metric: str, filter_name: str, value: float, stderr: float | None, n: int, *, higher_is_better: bool
+) -> dict[str, Any]:
+    return {
+        "metric": metric,
+        "filter": filter_name,
+        "value": finite(value),
+        "stderr": None if stderr is None else finite(stderr),
+        "n": n,
+        "higher_is_better": higher_is_better,
+    }
 
 
 def ratio_stderr(numerators: Sequence[float], denominators: Sequence[float]) -> float | None:

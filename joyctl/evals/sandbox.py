@@ -14,8 +14,10 @@ process stops it by the clock.
 What remains, on purpose or for want of a better way:
 - A test that itself calls a helper function of the program (HumanEval 32, 38 and 50 do) believes that function, as
   HumanEval does: a completion that defines the helper anew can bend such a test.
-- Arguments and results must be plain data (numbers, strings, lists, tuples, sets, dicts, ranges, bytes, None). A test
-  that hands over a function, or looks at an object or iterator of the program's own, does not pass: its reason says so.
+- Arguments and results must be plain data (numbers, strings, lists, tuples, sets, dicts, ranges, bytes, None, and
+  iterators of them as results). A test that hands over a function, or looks at an object of the program's own, does
+  not pass: its reason says so.
+- A program has the standard library and nothing that was installed beside it.
 - A kernel's own faults are as reachable as its allowed calls (seccomp.py) let them be. The filter for aarch64 has been
   compared with the kernel's headers, not run.
 """
@@ -65,7 +67,8 @@ def probe() -> str | None:
     if error := start_error():
         return (
             f"bubblewrap does not start a program here: {error}; where user namespaces are off, an administrator can "
-            "set kernel.unprivileged_userns_clone=1 or user.max_user_namespaces above 0; in a container, allow them"
+            "set kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0 or (Ubuntu from 24.04 on) "
+            "kernel.apparmor_restrict_unprivileged_userns=0; in a container, allow them"
         )
     verdict = run_program(_PROBE, "assert add(1, 2) == 3 and refused()", timeout=10)
     return None if verdict.passed else f"the sandbox does not hold a program as it should: {verdict.reason}"
@@ -86,9 +89,12 @@ def refused():
 """
 
 
-def run_program(program: str, test: str, *, timeout: float = TIMEOUT) -> Verdict:
-    """Judge one program by one test (Python source that raises unless it is satisfied), within `timeout` seconds."""
-    own = _Judge()
+def run_program(program: str, test: str, *, timeout: float = TIMEOUT, unsafe: bool = False) -> Verdict:
+    """Judge one program by one test (Python source that raises unless it is satisfied), within `timeout` seconds.
+
+    `unsafe` as for `run_programs`. Raises Missing when the sandbox does not start.
+    """
+    own = _Judge(unsafe)
     try:
         return own.verdict(program, test, timeout)
     finally:
@@ -101,19 +107,28 @@ def run_programs(
     workers: int | None = None,
     timeout: float = TIMEOUT,
     on_verdict: Callable[[], None] | None = None,
+    unsafe: bool = False,
 ) -> list[Verdict]:
     """Judge (program, test) pairs, `workers` at once (default: the cores this process may use), in the given order.
     `on_verdict` is called after each, by one worker at a time.
 
     Each worker keeps one judge for all its tests: judges run benchmark code only. Programs never share anything.
+
+    `unsafe` judges by the same two processes without bubblewrap and without the filter of system calls, on any POSIX
+    system. What is left are limits of memory, processor time, file size and processes, and the clock. The limit of
+    processes does not bind root: there a program may fork without end. A program can read and delete what the user
+    can, reach the network, and find the judge and stop or fool it. Only for programs that are known to be harmless, or
+    on a machine that may be lost.
+
+    Raises Missing when the sandbox does not start.
     """
-    workers = max(1, min(workers or len(os.sched_getaffinity(0)), len(pairs)))
+    workers = max(1, min(workers or _cores(), len(pairs)))
     own = local()
     judges: list[_Judge] = []
     telling = Lock()
 
     def start() -> None:
-        own.judge = _Judge()
+        own.judge = _Judge(unsafe)
         judges.append(own.judge)
 
     def one(pair: tuple[str, str]) -> Verdict:
@@ -139,15 +154,22 @@ def pass_at_k(
     *,
     run: Callable[[Sequence[tuple[str, str]]], Sequence[Verdict]] = run_programs,
 ) -> dict[str, float]:
-    """The metric of HumanEval-like tasks: mean over problems of the unbiased estimate of passing within k samples.
+    """The metric of HumanEval-like tasks: `estimate` over problems, after judging their programs.
 
-    `references[i]` is the test of problem i, `predictions[i]` its programs. A k above the number of a problem's samples
-    is left out. Formula: 1 - C(n-c, k) / C(n, k) with n samples of which c pass (arXiv 2107.03374, equation 1).
+    `references[i]` is the test of problem i, `predictions[i]` its programs.
     """
     pairs = [(p, test) for test, programs in zip(references, predictions, strict=True) for p in programs]
     verdicts = iter(run(pairs))
     counts = [(len(programs), sum(next(verdicts).passed for _ in programs)) for programs in predictions]
-    ks = [k] if isinstance(k, int) else k
+    return estimate(counts, [k] if isinstance(k, int) else k)
+
+
+def estimate(counts: Sequence[tuple[int, int]], ks: Sequence[int]) -> dict[str, float]:
+    """`pass@k`: the mean over problems of the unbiased estimate of a pass among k samples, as fractions.
+
+    `counts` are (samples n, of which passed c) by problem. A k above the n of any problem is left out.
+    Formula: 1 - C(n-c, k) / C(n, k) (arXiv 2107.03374, equation 1), in exact integers.
+    """
     return {
         f"pass@{j}": math.fsum(1 - math.comb(n - c, j) / math.comb(n, j) for n, c in counts) / len(counts)
         for j in ks
@@ -158,7 +180,9 @@ def pass_at_k(
 class _Judge:
     """A judge's process, started when first needed and again after one was lost. Belongs to one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, unsafe: bool) -> None:
+        self._unsafe = unsafe
+        self._flag = ["unsafe"] if unsafe else []
         self._jail: Jail | None = None
 
     def close(self) -> None:
@@ -169,14 +193,15 @@ class _Judge:
 
     def verdict(self, program: str, test: str, timeout: float) -> Verdict:
         """Judge one program; whatever the program does, this ends soon after `timeout` seconds."""
-        jail = self._jail = self._jail or Jail(judge)
+        jail = self._jail = self._jail or Jail(judge, *self._flag, unsafe=self._unsafe)
         try:
             soon = time.monotonic() + _GRACE
             jail.send(b"T" + test.encode("utf-8", "surrogatepass"), soon)
             message = jail.receive(soon)
             if message[:1] == b"N":
                 # The limit on processor time is for a program whose parent died: the clock comes first.
-                with jailed(candidate, str(math.ceil(timeout) + 1)) as prisoner:
+                seconds = str(math.ceil(timeout) + 1)
+                with jailed(candidate, seconds, *self._flag, unsafe=self._unsafe) as prisoner:
                     message = _relay(jail, prisoner, program, message[1:], timeout)
             passed, reason = json.loads(message[1:])
             return Verdict(passed, reason)
@@ -207,6 +232,12 @@ def _relay(judged_by: Jail, prisoner: Jail, program: str, names: bytes, timeout:
         if message[:1] == b"V":
             return message
         parts = [message[1:]]
+
+
+def _cores() -> int:
+    """Cores this process may use, where the system tells; else all there are."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _timed_out(seconds: float) -> str:

@@ -1,7 +1,8 @@
-"""Scores a model, or what it answered before, on tasks with lm-eval: the only module that calls its evaluator."""
+"""Scores a model's answers to a task with lm-eval: the only module that calls its evaluator."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,25 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from joyctl.evals import preload  # noqa: F401  isort: skip - it sets the environment that the others read
-
-import lm_eval
 import numpy as np
 import torch
 from lm_eval import evaluator
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
-from lm_eval.tasks import TaskManager
 
-from joyctl.campaign.spec import EvalSpec
-from joyctl.evals.lm import ProgressLM, load
-from joyctl.evals.protocol import task_files, tokenizer_digest
-from joyctl.evals.quick import quick_and_quiet
-from joyctl.evals.replay import ReplayLM, request_key
-from joyctl.evals.responses import Responses
-from joyctl.evals.samples import Row, rows, scores
+from joyctl.evals import proxies, tasks
+from joyctl.evals.answers import Key, Value
+from joyctl.evals.prompts import GOLD
+from joyctl.evals.replay import ReplayLM
+from joyctl.evals.samples import Row, mean_score, ratio_score, rows, scores
 from joyctl.evals.sandbox import Verdict, pass_at_k, run_programs
+from joyctl.evals.tasks import Loaded
 
-Progress = Callable[[int, int], None]
+Count = Callable[[int], None]
+"""Called with the number of programs executed since the last call."""
+GOLD_FILTER = "gold"
+"""Filter name of rows and scores of the gold answer of a generative task."""
 
 
 @dataclass(frozen=True)
@@ -37,166 +36,149 @@ class Outcome:
 
     scores: list[dict[str, Any]]
     rows: list[Row]
-    truncated: int
-    """Prompts that lost their beginning because they are longer than the model accepts."""
+    items: int
+    raw: Mapping[str, Any]
+    """lm-eval's own results."""
 
 
-class Scorer:
-    """A model and a data folder's tasks, ready to be scored one after the other."""
+def score(
+    loaded: Loaded,
+    leaves: Sequence[str],
+    answers: Mapping[Key, Value],
+    *,
+    threads: int = 1,
+    unsafe: bool = False,
+    count: Count | None = None,
+) -> Outcome:
+    """Let lm-eval filter, judge and aggregate the answers to one entry; `leaves` are numbered as in the keys.
 
-    def __init__(self, lm: ProgressLM | ReplayLM, how: Mapping[str, object], spec: EvalSpec, threads: int) -> None:
-        """`how` are the parts of the protocol that come with the model."""
-        torch.set_num_threads(threads)
-        self._lm, self._how = lm, how
-        self._threads = threads
-        self._spec = spec
-        self._data = Path(spec.data_folder)
-        self._manager = TaskManager(include_defaults=False, include_path=str(self._data / "tasks"))
-
-    def load(self, name: str) -> dict[str, Any]:
-        """lm-eval's task or group `name`, prepared as its `simple_evaluate` prepares it."""
-        loaded: dict[str, Any] = self._manager.load([name])
-        for task in loaded["tasks"].values():
-            if task.get_config("num_fewshot") is None:
-                task.set_config(key="num_fewshot", value=0)
-            task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
-        return loaded
-
-    def protocol(self, name: str, loaded: Mapping[str, Any]) -> dict[str, object]:
-        """All that determines the scores of a task, given a model."""
-        tasks, index = loaded["tasks"], self._manager.task_index
-        files = {each: index[each].yaml_path for each in [name, *tasks]}
-        return {
-            "task": name,
-            "versions": {each: str(task.VERSION) for each, task in sorted(tasks.items())},
-            "n_shot": {each: int(task.get_config("num_fewshot")) for each, task in sorted(tasks.items())},
-            "filters": sorted({f.name for task in tasks.values() for f in task._filters}),
-            "task_files": task_files(files, self._data),
-            "data_sha256": self._spec.data_sha256,
-            "lm_eval": lm_eval.__version__,
-            **self._how,
-        }
-
-    def generate(self, loaded: Mapping[str, Any], progress: Progress) -> tuple[list[dict[str, Any]], int]:
-        """Responses to a task or group that runs code, without a look at them, and the number of cut prompts.
-
-        The requests are those of lm-eval's `evaluate`, in its order, which decides what shares a batch.
-        """
-        _seed()
-        tasks = loaded["tasks"]
-        for task in tasks.values():
-            task.build_all_requests()
-        requests = [r for task in tasks.values() for r in task.instances for _ in range(r.repeats)]
-        items = _items(tasks)
-        self._lm.truncated = 0
-        with _counting(self._lm, tasks, items, progress):
-            texts = self._lm.generate_until(requests)
-        progress(items, items)
-        answers = [{**request_key(r), "response": text} for r, text in zip(requests, texts, strict=True)]
-        return answers, self._lm.truncated
-
-    def score(self, name: str, loaded: Mapping[str, Any], progress: Progress) -> Outcome:
-        """Score one task or group; `progress` gets (items done, items)."""
-        verdicts: dict[tuple[str, str], Verdict] = {}
-        items = _items(loaded["tasks"])
-        self._lm.truncated = 0
-        with _counting(self._lm, loaded["tasks"], items, progress) as count:
-            for task in loaded["tasks"].values():
-                _judge_at_once(task, verdicts, self._threads, count if isinstance(self._lm, ReplayLM) else None)
-            _seed()
-            results = evaluator.evaluate(self._lm, loaded)
-        found: list[Row] = []
-        for leaf, logged in results["samples"].items():
-            made = rows(leaf, logged)
-            if _is_code(loaded["tasks"][leaf]):
-                for row, sample in zip(made, logged, strict=True):
-                    row["reason"] = verdicts[sample["filtered_resps"][0][0], sample["target"]].reason
-            found += made
-        progress(items, items)
-        return Outcome(scores(name, results, found), found, self._lm.truncated)
-
-
-def _is_code(task: Any) -> bool:
-    return "pass_at_k" in task._metric_fn_list
-
-
-def _items(tasks: Mapping[str, Any]) -> int:
-    return sum(len(task.eval_docs) for task in tasks.values())
-
-
-@contextmanager
-def scorer(model_folder: Path, spec: EvalSpec, threads: int) -> Iterator[Scorer]:
-    """A `Scorer` of a model; what lm-eval does needlessly is left out inside this block.
-
-    Raises Missing when the model does not load.
+    Programs are executed `threads` at once, in the sandbox unless `unsafe`.
     """
-    with quick_and_quiet():
-        torch.set_num_threads(threads)
-        lm = load(model_folder, spec.batch_size)
-        how = {
-            "tokenizer_sha256": tokenizer_digest(model_folder),
-            "max_length": int(lm.max_length),
-            "batch_size": spec.batch_size,
-            "dtype": str(lm.model.dtype).removeprefix("torch."),
-        }
-        yield Scorer(lm, how, spec, threads)
+    execute = partial(run_programs, workers=threads, unsafe=unsafe)
+    verdicts: dict[tuple[str, str], Verdict] = {}
+    with _judging(loaded, execute, verdicts, count):
+        _seed()
+        lm = ReplayLM(leaves, answers)
+        raw = evaluator.evaluate(lm, loaded.found, limit=loaded.limit, confirm_run_unsafe_code=True)
+    numbers = {name: number for number, name in enumerate(leaves)}
+    found: list[Row] = []
+    for name, logged in raw["samples"].items():
+        task, made = loaded.leaves[name], rows(name, logged)
+        for row, sample in zip(made, logged, strict=True):
+            if loaded.entry.runs_code:
+                _say_verdicts(row, sample, verdicts)
+            elif task.OUTPUT_TYPE == "multiple_choice":
+                row.update(_of_choices(task, sample))
+            elif task.OUTPUT_TYPE == "loglikelihood":
+                row.update(proxies.of_gold(float(sample["resps"][0][0][0]), sample["arguments"][0][1]))
+        found += made
+        if loaded.entry.gold is not None and task.OUTPUT_TYPE == "generate_until":
+            found += _gold_rows(loaded, name, made, logged, answers, numbers[name])
+    plain = [row for row in found if row["filter"] != GOLD_FILTER]
+    made_scores = [*scores(loaded.name, raw, plain), *_proxy_scores(found)]
+    return Outcome(made_scores, found, loaded.items, raw)
+
+
+def _of_choices(task: Any, sample: Mapping[str, Any]) -> Row:
+    """Proxies of a multiple-choice item; none where several choices are right."""
+    doc = sample["doc"]
+    choices = task.doc_to_choice(doc)
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    if isinstance(gold, str) and gold in choices:
+        gold = choices.index(gold)
+    if not isinstance(gold, int) or not 0 <= gold < len(choices):
+        return {}
+    # Where lm-eval also scores choices without their question, those come after the others.
+    log_likelihoods = [float(response[0][0]) for response in sample["resps"]][: len(choices)]
+    text = sample["arguments"][gold][1]
+    return {**proxies.of_choices(log_likelihoods, gold), **proxies.of_gold(log_likelihoods[gold], text)}
+
+
+def _gold_rows(
+    loaded: Loaded,
+    name: str,
+    made: Sequence[Row],
+    logged: Sequence[Mapping[str, Any]],
+    answers: Mapping[Key, Value],
+    number: int,
+) -> list[Row]:
+    """One row an item for the gold answer's bits per byte."""
+    from lm_eval.utils import apply_template
+
+    found: dict[int, Row] = {}
+    for row, sample in zip(made, logged, strict=True):
+        value: Any = answers[number, sample["doc_id"], GOLD, 0]
+        text = apply_template(loaded.entry.gold, sample["doc"])
+        same = {key: row[key] for key in ("doc_id", "task", "cluster", "hash")}
+        found.setdefault(sample["doc_id"], {**same, "filter": GOLD_FILTER, **proxies.of_gold(value[0], text)})
+    return list(found.values())
+
+
+def _proxy_scores(found: Sequence[Row]) -> list[dict[str, Any]]:
+    """Scores of the proxies over all items that have them."""
+    made = []
+    for name in dict.fromkeys(row["filter"] for row in found if "gold_nll" in row):
+        of_filter = [row for row in found if row["filter"] == name and "gold_nll" in row]
+        made.append(ratio_score(proxies.GOLD_BITS, name, of_filter, "gold_nll", "gold_bytes"))
+        for metric in proxies.CHOICE_METRICS:
+            if metric in of_filter[0]:
+                made.append(mean_score(metric, name, of_filter))
+    return made
+
+
+def _say_verdicts(row: Row, sample: Mapping[str, Any], verdicts: Mapping[tuple[str, str], Verdict]) -> None:
+    """Why the item's program failed; of several, how many passed and why the first that failed did."""
+    programs = sample["filtered_resps"][0]
+    judged = [verdicts.get((program, sample["target"])) for program in programs if isinstance(program, str)]
+    known = [verdict for verdict in judged if verdict is not None]
+    if len(known) > 1:
+        row["passed"] = sum(verdict.passed for verdict in known)
+    if known:
+        row["reason"] = next((verdict.reason for verdict in known if not verdict.passed), "passed")
 
 
 @contextmanager
-def replayer(stored: Responses, spec: EvalSpec, threads: int) -> Iterator[Scorer]:
-    """A `Scorer` of stored responses, without the model that gave them."""
-    with quick_and_quiet():
-        how = {key: stored.protocol_parts[key] for key in ("tokenizer_sha256", "max_length", "batch_size", "dtype")}
-        yield Scorer(ReplayLM(stored), how, spec, threads)
-
-
-def _judge_at_once(
-    task: Any, verdicts: dict[tuple[str, str], Verdict], workers: int, count: Callable[[int], None] | None
-) -> None:
+def _judging(
+    loaded: Loaded,
+    execute: Callable[..., list[Verdict]],
+    verdicts: dict[tuple[str, str], Verdict],
+    count: Count | None,
+) -> Iterator[None]:
     """Judge all programs of a task together once they are there, into `verdicts`; `count` is told of each.
 
     lm-eval asks the metric for one item after the other, which would start a judge for each and use one core.
     """
-    if not _is_code(task):
-        return
-    apply_filters = task.apply_filters
-
-    def apply_and_judge() -> None:
-        apply_filters()
-        pairs = {
-            (program, task.doc_to_target(instance.doc)): None
-            for instance in task.instances
-            for programs in instance.filtered_resps.values()
-            for program in programs
-        }
-        told = None if count is None else partial(count, 1)
-        verdicts.update(zip(pairs, run_programs(list(pairs), workers=workers, on_verdict=told), strict=True))
 
     def look_up(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in verdicts]
+        told = None if count is None else partial(count, 1)
+        verdicts.update(zip(new, execute(new, on_verdict=told) if new else [], strict=True))
         return [verdicts[pair] for pair in pairs]
 
-    task.apply_filters = apply_and_judge
-    task._metric_fn_list["pass_at_k"] = partial(pass_at_k, run=look_up)
+    def ahead(task: Any) -> None:
+        apply_filters = task.apply_filters
 
+        def apply_and_judge() -> None:
+            apply_filters()
+            look_up(
+                [
+                    (program, task.doc_to_target(instance.doc))
+                    for instance in task.instances
+                    for programs in instance.filtered_resps.values()
+                    for program in programs
+                    if isinstance(program, str)
+                ]
+            )
 
-@contextmanager
-def _counting(
-    lm: ProgressLM | ReplayLM, tasks: Mapping[str, Any], items: int, progress: Progress
-) -> Iterator[Callable[[int], None]]:
-    """Turn the model's count of requests into a count of items while the block runs; gives what counts them."""
-    done = 0
+        task.apply_filters = apply_and_judge
+        if "pass_at_k" in task._metric_fn_list:
+            task._metric_fn_list["pass_at_k"] = partial(pass_at_k, run=look_up)
 
-    def on_requests(requests: int) -> None:
-        nonlocal done
-        done += requests
-        expected = sum(len(task.instances) for task in tasks.values())
-        progress(min(items, done * items // max(1, expected)), items)
-
-    lm.on_requests = on_requests
-    try:
-        yield on_requests
-    finally:
-        lm.on_requests = None
+    if loaded.entry.runs_code:
+        for task in loaded.leaves.values():
+            ahead(task)
+    with tasks.executing_with(look_up):
+        yield
 
 
 def _seed() -> None:
@@ -204,3 +186,36 @@ def _seed() -> None:
     random.seed(DEFAULT_RANDOM_SEED)
     np.random.seed(DEFAULT_OTHER_SEED)
     torch.manual_seed(DEFAULT_OTHER_SEED)
+
+
+def write_lm_eval_files(out: Path, raw: Mapping[str, Any], model: str, date: str) -> None:
+    """Add one entry's results to results_<date>.json in `out` and write its samples_<task>_<date>.jsonl, in the form
+    in which lm-eval's command line writes them with --log_samples.
+    """
+    from lm_eval.utils import handle_non_serializable, hash_string, sanitize_list
+
+    from joyctl.store.files import write_text
+
+    def dump(value: object, indent: int | None = None) -> str:
+        return json.dumps(value, default=handle_non_serializable, ensure_ascii=False, indent=indent)
+
+    hashes = {}
+    for task, logged in raw["samples"].items():
+        lines = []
+        for sample in logged:
+            arguments = {
+                f"gen_args_{i}": {f"arg_{j}": part for j, part in enumerate(each)}
+                for i, each in enumerate(sample["arguments"])
+            }
+            responses = {key: sanitize_list(sample[key]) for key in ("resps", "filtered_resps")}
+            lines.append(dump({**sample, "arguments": arguments, **responses, "target": str(sample["target"])}) + "\n")
+        write_text(out / f"samples_{task}_{date}.jsonl", "".join(lines))
+        hashes[task] = hash_string("".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in logged))
+    path = out / f"results_{date}.json"
+    kept: dict[str, Any] = (
+        json.loads(path.read_bytes()) if path.exists() else {"model_name": model, "model_source": "hf"}
+    )
+    for section, values in {**raw, "task_hashes": hashes}.items():
+        if section != "samples" and isinstance(values, Mapping):
+            kept[section] = {**kept.get(section, {}), **json.loads(dump(values))}
+    write_text(path, dump(kept, indent=2))

@@ -15,7 +15,7 @@ from joyctl.campaign.compare import Found
 from joyctl.campaign.plan import Interval, Plan
 from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
 from joyctl.errors import Refused
-from joyctl.evals.responses import RESPONSES
+from joyctl.evals.answers import ANSWERS
 from joyctl.store import layout
 from joyctl.store.campaign import read_campaign_json
 from joyctl.store.files import last_object, write_json, write_texts
@@ -44,10 +44,19 @@ def find(campaign: Path, plan: Plan, *, sandbox: bool) -> dict[str, Found]:
 
 
 def write_plan(campaign: Path, plan: Plan, command: str, versions: Mapping[str, str]) -> None:
-    """Write every spec of `plan` that is not there yet, then campaign.json with all that is expected."""
+    """Write every spec of `plan` that is not there yet, then campaign.json with all that is expected.
+
+    A run that is there gets what may change of its scoring without being drift: where things lie, the aggregate.
+    """
     specs: dict[Path, SegmentSpec | RunSpec] = {campaign / s.id / layout.SEGMENT: s for s in plan.segments}
     specs |= {layout.run_folder(campaign, r.id) / layout.RUN: r for r in plan.runs}
-    write_texts({p: spec.model_dump_json(indent=1) + "\n" for p, spec in specs.items() if not p.exists()})
+    new = {p: spec for p, spec in specs.items() if not p.exists()}
+    for run in plan.runs:
+        path = layout.run_folder(campaign, run.id) / layout.RUN
+        there = None if path in new else _read(path, RunSpec)
+        if there is not None and there.eval != run.eval:
+            new[path] = there.model_copy(update={"eval": run.eval})
+    write_texts({path: spec.model_dump_json(indent=1) + "\n" for path, spec in new.items()})
     old = read_campaign_json(campaign) or {}
     recipe = plan.recipe.model_dump(mode="json")
     write_json(
@@ -88,17 +97,19 @@ def last_metrics(folder: Path) -> dict[str, Any] | None:
 
 def _found(folder: Path, *, sandbox: bool) -> Found:
     done: set[Stage] = {s for s in get_args(Stage) if layout.marker(folder, s).exists()}
-    done -= _to_do_again(folder, sandbox=sandbox)
+    run = _read(folder / layout.RUN, RunSpec)
+    done -= _to_do_again(folder, run, sandbox=sandbox)
     return Found(
         segment=_read(folder / layout.SEGMENT, SegmentSpec),
-        run=_read(folder / layout.RUN, RunSpec),
+        run=run,
         done=frozenset(done),
         step=None if (last := last_metrics(folder)) is None else int(last["step"]),
     )
 
 
-def _to_do_again(folder: Path, *, sandbox: bool) -> set[Stage]:
+def _to_do_again(folder: Path, run: RunSpec | None, *, sandbox: bool) -> set[Stage]:
     """Stages without the results that their markers stand for: a score that was not run, or a damaged file."""
+    programs = {task.task for task in run.eval.tasks if task.runs_code} if run else set()
     again: set[Stage] = set()
     for path in folder.glob("eval/*/results.json"):
         try:
@@ -107,7 +118,7 @@ def _to_do_again(folder: Path, *, sandbox: bool) -> set[Stage]:
             status = None
         if status == "ok":
             continue
-        if not (path.parent / RESPONSES).exists():  # not generated apart: torn, or of before there was such a stage
+        if path.parent.name not in programs or not (path.parent / ANSWERS).exists():
             again |= {"eval", "score"}
         elif sandbox or status is None:
             again.add("score")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from joyctl.campaign.compare import Work, compare
@@ -12,8 +12,9 @@ from joyctl.campaign.plan import Plan, plan, wanted_variants
 from joyctl.data.build import build
 from joyctl.data.folder import DataFolder
 from joyctl.errors import Problem, RecipeError, Refused
-from joyctl.evals.suites import require_suite, runs_code
+from joyctl.evals.known import require_known
 from joyctl.launch.disk import find, set_aside, trunk_cuts
+from joyctl.recipe.suite import require_datasets
 from joyctl.recipe.types import Recipe
 from joyctl.store.campaign import read_campaign_json
 from joyctl.store.fingerprint import changed_keys
@@ -42,14 +43,20 @@ def prepare(
 ) -> Prepared:
     """Plan a campaign on its data (built if need be) and compare it with its folder; writes no results.
 
-    Raises RecipeError for a source that has no data or a grid that the recipe cannot serve.
+    Raises RecipeError for a source that has no data, a grid that the recipe cannot serve or a task that nobody knows,
+    Missing for benchmark data that is not where the recipe says.
     """
     if len({point.recipe.data.model_dump_json() for point in points}) > 1:
         raise RecipeError([Problem("override 'data...'", "data", "cannot be swept: one campaign, one data folder")])
     for point in points:  # what is wrong is said before anything is made
         wanted_variants(point, grid)
-        require_suite(point.recipe.eval.suite)
+        if point.suite is not None:
+            require_datasets(point.suite, point.benchmarks)
     data = build(recipe, data_root, progress=notify)
+    for point in points:
+        if point.suite is not None:
+            own = [*map(Path, point.suite.include_path), data.path / "tasks"]
+            require_known(point.recipe.eval.suite, (task.task for task in point.suite.tasks), own)
     facts = DataFacts(
         folder=str(data.path.resolve()),
         tokens={name: source.tokens for name, source in data.sources.items()},
@@ -58,7 +65,6 @@ def prepare(
         tasks_sha256=data.tasks_sha256,
     )
     folder = results / recipe.campaign
-    points = [replace(point, runs_code=runs_code(point.recipe.eval.suite)) for point in points]
     planned = plan(recipe, points, grid, facts, trunk_cuts(folder))
     return Prepared(folder, planned, compare(planned, find(folder, planned, sandbox=sandbox)), data)
 

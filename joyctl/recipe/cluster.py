@@ -72,7 +72,7 @@ class Resources(Strict):
     gres: str | None = None
     """Generic resources in Slurm's words, such as `gpu:h100:8`."""
     processes_per_node: int | None = Field(default=None, gt=0)
-    """Training processes on each node; one a GPU when not given, one without GPUs."""
+    """Processes on each node, of training and of `eval`; one a GPU when not given, one without GPUs."""
     cpus_per_task: int | None = Field(default=None, gt=0)
     """Processor cores on each node; the partition's default when not given."""
     mem: Memory | None = None
@@ -90,7 +90,7 @@ class Resources(Strict):
 
     @property
     def processes(self) -> int:
-        """Training processes over all nodes."""
+        """Processes over all nodes."""
         return self.nodes * (self.processes_per_node or max(1, self.gpus_per_node))
 
     @property
@@ -105,7 +105,7 @@ class Stages(Strict):
     train: Resources
     """Training of one segment."""
     eval: Resources
-    """Export and scoring of one run on a GPU; one process."""
+    """Export and scoring of one run, on all GPUs that it asks for on one node: items are split over them."""
     score: Resources
     """Executing generated code in the sandbox; processor only."""
 

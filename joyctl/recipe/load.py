@@ -19,7 +19,8 @@ from joyctl.recipe.locate import Kind, builtin_folder, locate, shown
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.overrides import MAX_POINTS, Override, alternatives, parse_overrides
 from joyctl.recipe.rules import Finding
-from joyctl.recipe.types import Recipe
+from joyctl.recipe.suite import load_suite
+from joyctl.recipe.types import Recipe, Suite
 from joyctl.recipe.validate import Validator, cluster_type, place
 
 __all__ = [
@@ -43,6 +44,8 @@ class GridPoint:
     recipe: Recipe
     changed: dict[str, str]
     """Swept keys with this point's values as text; empty without a sweep."""
+    suite: Suite
+    """What `eval.suite` stands for."""
 
 
 def load_recipe(name_or_path: str = "tiny", overrides: Sequence[str] = ()) -> Recipe:
@@ -54,12 +57,14 @@ def load_recipe(name_or_path: str = "tiny", overrides: Sequence[str] = ()) -> Re
 
 
 def load_recipe_grid(name_or_path: str, overrides: Sequence[str]) -> list[GridPoint]:
-    """Load a recipe at every point of the sweeps among `overrides`: `optimizer.lr=1e-3,3e-3`, `range(1,4)`.
+    """Load a recipe with its suite at every point of the sweeps among `overrides`: `optimizer.lr=1e-3,3e-3`.
 
     The last sweep varies fastest. Raises RecipeError with every problem of every point.
     """
-    points = _Loading(_recipe_type, "recipe", name_or_path, overrides).grid()
-    return [GridPoint(recipe, changed) for recipe, changed in points]
+    loading = _Loading(_recipe_type, "recipe", name_or_path, overrides)
+    points = loading.grid()
+    suites = {name: _suite(name, loading) for name in dict.fromkeys(recipe.eval.suite for recipe, _ in points)}
+    return [GridPoint(recipe, changed, suites[recipe.eval.suite]) for recipe, changed in points]
 
 
 def load_cluster(name_or_path: str = "local", overrides: Sequence[str] = ()) -> Cluster:
@@ -84,6 +89,17 @@ def load_cluster_file(name_or_path: str = "local", overrides: Sequence[str] = ()
 
 def _recipe_type(container: Container, origins: Origins) -> type[Recipe]:
     return Recipe
+
+
+def _suite(name: str, loading: _Loading[Recipe]) -> Suite:
+    """A recipe's suite; of a built-in recipe, files of the current folder are the ones beside it."""
+    folder = loading.path.parent
+    origins = loading.origins(loading.fixed)
+    return load_suite(
+        name,
+        None if folder == builtin_folder("recipe") else folder,
+        lambda message: origins.problem(Finding(("eval", "suite"), message)),
+    )
 
 
 class _Loading(Generic[T]):

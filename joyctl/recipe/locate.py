@@ -1,4 +1,4 @@
-"""Find the file that a recipe's or cluster's name or path means; built-in ones travel with the package."""
+"""Find the file that a recipe's, cluster's or suite's name or path means; built-in ones travel with the package."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Literal
 from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.rules import did_you_mean
 
-Kind = Literal["recipe", "cluster"]
+Kind = Literal["recipe", "cluster", "suite"]
+_PLACES: dict[Kind, str] = {"recipe": "recipes", "cluster": "clusters", "suite": "recipes/suites"}
 
 
 def builtin_folder(kind: Kind) -> Path:
-    """The folder of built-in recipes or clusters.
+    """The folder of built-in recipes, clusters or suites.
 
     An installed wheel has them inside the package (setup.py puts them there), a source checkout at its top.
     """
     package = Path(__file__).parent.parent
-    installed = package / "builtin" / f"{kind}s"
-    return installed if installed.is_dir() else package.parent / f"{kind}s"
+    installed = package / "builtin" / _PLACES[kind]
+    return installed if installed.is_dir() else package.parent / _PLACES[kind]
 
 
 def builtin_names(kind: Kind) -> list[str]:
-    """Names of the built-in recipes or clusters, sorted."""
+    """Names of the built-in files of a kind, sorted."""
     return sorted(path.stem for path in builtin_folder(kind).glob("*.yaml"))
 
 

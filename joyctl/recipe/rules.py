@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joyctl.recipe.cluster import SlurmCluster
-    from joyctl.recipe.types import Data, Mixes, Model, Phase, Training
+    from joyctl.recipe.types import Data, Mixes, Model, Phase, Suite, Training
 
 Loc = tuple[str | int, ...]
 
@@ -74,6 +74,21 @@ def check_training(training: Training) -> Iterator[Finding]:
             f" seq_len x batch_size = {training.tokens_per_step:,}"
         )
         yield Finding(("tokens",), message, (("seq_len",), ("batch_size",)))
+
+
+def check_suite(suite: Suite) -> Iterator[Finding]:
+    """No task stands twice; an aggregate has all that it needs."""
+    first: dict[str, int] = {}
+    for i, task in enumerate(suite.tasks):
+        if first.setdefault(task.task, i) < i:
+            yield Finding(("tasks", i, "task"), f"'{task.task}' stands twice; it is tasks[{first[task.task]}] already")
+        if suite.aggregate is not None and task.category is not None:
+            for key in ("metric", "baseline"):
+                if getattr(task, key) is None:
+                    message = f"missing; 'category' has the task count in {suite.aggregate.name}, which needs it"
+                    yield Finding(("tasks", i, key), message, at_key=True)
+    if suite.aggregate is not None and all(task.category is None for task in suite.tasks):
+        yield Finding(("aggregate",), "no task has a category, so there is nothing to average", at_key=True)
 
 
 def check_recipe(
@@ -216,8 +231,8 @@ def check_slurm(cluster: SlurmCluster) -> Iterator[Finding]:
             yield Finding((*above, "gres"), message, ((*above, "gpus_per_node"),))
         if name != "train" and stage.nodes > 1:
             yield Finding((*above, "nodes"), f"{stage.nodes}; only training can use several nodes")
-        if name != "train" and (stage.processes_per_node or 1) > 1:
-            message = f"{stage.processes_per_node}; only training can use several processes"
+        if name == "score" and (stage.processes_per_node or 1) > 1:
+            message = f"{stage.processes_per_node}; only training and scoring a model (eval) can be several processes"
             yield Finding((*above, "processes_per_node"), message)
     if cluster.signal_grace_s >= 60 * cluster.stages.train.minutes:
         message = f"{cluster.signal_grace_s} s leave nothing of stages.train.time, which is {cluster.stages.train.time}"

@@ -1,4 +1,4 @@
-"""JSON Schemas of recipe and cluster files, for editors and for our own messages."""
+"""JSON Schemas of recipe, cluster and suite files, for editors and for our own messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from joyctl.recipe.cluster import LocalCluster, SlurmCluster
-from joyctl.recipe.types import Recipe
+from joyctl.recipe.types import Recipe, Suite
 
 Schema = dict[str, Any]
 
@@ -50,6 +50,11 @@ def cluster_schema() -> Schema:
         ],
         "$defs": definitions,
     }
+
+
+def suite_schema() -> Schema:
+    """JSON Schema (2020-12) of a suite file, which stands alone: it starts from no other one."""
+    return {"$schema": _DIALECT, **type_schema(Suite)}
 
 
 def _for_files(model: type[BaseModel]) -> Schema:
@@ -103,13 +108,16 @@ def _child(node: Schema, part: str | int) -> Schema:
 
 
 def _resolve(schema: Schema, node: Schema) -> Schema:
-    """Follow a reference, keeping the description beside it, and take the choice that is not null."""
+    """Follow a reference, also of a list's items, keeping the description beside it; of choices take the one that is
+    not null."""
     if "anyOf" in node:
         choice = next(c for c in node["anyOf"] if c.get("type") != "null")
         node = {**choice, **{key: node[key] for key in ("description",) if key in node}}
     if "$ref" in node:
         target = schema["$defs"][node["$ref"].rpartition("/")[2]]
         node = {**target, **{key: node[key] for key in ("description",) if key in node}}
+    if "$ref" in node.get("items", {}):
+        node = {**node, "items": _resolve(schema, node["items"])}
     return node
 
 

@@ -6,6 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from joyctl.campaign.spec import RunSpec
+from joyctl.report import aggregate
+from joyctl.report.aggregate import Composite
 from joyctl.report.estimate import Estimate, holm, over_seeds, ratio
 from joyctl.report.pairing import Pair, check_pairable, pairs, seed_rows
 from joyctl.report.results import CampaignResults, Key, Score
@@ -80,14 +83,14 @@ class _Comparison:
 
     run: str
     control: str
-    score: Score
+    score: Score | Composite
     seeds: int
     trunks: int
     estimate: Estimate
 
 
-def run_deltas(results: CampaignResults, headline: Collection[Key]) -> tuple[Delta, ...]:
-    """One delta for every scored run with a scored control, and every score.
+def run_deltas(results: CampaignResults, made: Sequence[Composite], headline: Collection[Key]) -> tuple[Delta, ...]:
+    """One delta for every scored run with a scored control, and every score and composite.
 
     Holm corrects the `headline` scores as one family and all others as another: what the question asks
     about does not pay for its near-duplicates (a lenient filter, the loss on what is upsampled). Raises
@@ -97,13 +100,17 @@ def run_deltas(results: CampaignResults, headline: Collection[Key]) -> tuple[Del
         [
             _Comparison(p.run.id, p.control.id, p.score, 1, 1, ratio(p.differences, p.denominator, p.clusters))
             for p in pairs(results)
+        ]
+        + [
+            _Comparison(run.id, control.run, mine, 1, 1, aggregate.difference([(run, mine, control)]))
+            for run, mine, control in _composite_pairs(results, made)
         ],
         headline,
     )
 
 
-def variant_deltas(results: CampaignResults, headline: Collection[Key]) -> tuple[Delta, ...]:
-    """One delta for every variant and score, averaged over its seeds; Holm as in `run_deltas`.
+def variant_deltas(results: CampaignResults, made: Sequence[Composite], headline: Collection[Key]) -> tuple[Delta, ...]:
+    """One delta for every variant and score or composite, averaged over its seeds; Holm as in `run_deltas`.
 
     Pairs are taken within a trunk and seed. With several trunks, the phase seeds of one trunk are averaged
     first and the trunks are what varies; with one trunk, its phase seeds are. With one run it is that
@@ -112,7 +119,25 @@ def variant_deltas(results: CampaignResults, headline: Collection[Key]) -> tuple
     groups: dict[tuple[str, str, str, str], list[Pair]] = {}
     for pair in pairs(results):
         groups.setdefault((pair.run.variant, *pair.score.key), []).append(pair)
-    return _judge([_average(group) for group in groups.values()], headline)
+    composed: dict[tuple[str, str, str, str], list[tuple[RunSpec, Composite, Composite]]] = {}
+    for run, mine, control in _composite_pairs(results, made):
+        composed.setdefault((run.variant, *mine.key), []).append((run, mine, control))
+    specs = {spec.id: spec for spec in results.runs}
+    averages = [_average(group) for group in groups.values()]
+    for found in composed.values():
+        run, mine, control = found[0]
+        trunks = len({run.trunk_seed for run, _, _ in found})
+        against = specs[control.run].variant
+        averages.append(_Comparison(run.variant, against, mine, len(found), trunks, aggregate.difference(found)))
+    return _judge(averages, headline)
+
+
+def _composite_pairs(results: CampaignResults, made: Sequence[Composite]) -> list[tuple[RunSpec, Composite, Composite]]:
+    """(run, its composite, its control's) wherever both are there."""
+    specs = {spec.id: spec for spec in results.runs}
+    by_key = {(composite.run, *composite.key): composite for composite in made}
+    found = [(specs[c.run], c, by_key.get((specs[c.run].control or "", *c.key))) for c in made]
+    return [(run, mine, control) for run, mine, control in found if control is not None]
 
 
 def variant_estimate(scores: Sequence[Score], results: CampaignResults) -> Estimate:

@@ -151,6 +151,42 @@ def over_seeds(numerators: Floats, denominator: Floats, clusters: Ints) -> Estim
     return replace(base, parts=(*base.parts, Part(between, seeds - 1.0)))
 
 
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One score in a weighted sum of several."""
+
+    factor: float
+    numerators: Floats
+    """Shape (seeds, items), as in `over_seeds`; the seeds are those of every other term, in the same order."""
+    denominator: Floats
+    """Shape (items,), as `clusters`."""
+    clusters: Ints
+
+
+def combined(terms: Sequence[Term], offset: float = 0.0) -> Estimate:
+    """Estimate offset + sum_t factor_t * score_t, for scores of different benchmarks; `terms` is not empty.
+
+    Different benchmarks have different items, drawn independently, so the variances over items add up:
+    Var = sum_t factor_t**2 * Var(score_t), each score's own as in `ratio`, with Satterthwaite's degrees of freedom
+    (sum_t v_t)**2 / sum_t (v_t**2 / df_t) of such a sum (F. Satterthwaite, Biometrics Bulletin 2, 1946). Seeds are
+    shared, a good one being good for many benchmarks: their part is the variance of the whole sum over seeds, as in
+    `over_seeds`. `few_clusters` holds where it does for any of the scores.
+    """
+    bases = [ratio(term.numerators.mean(axis=0), term.denominator, term.clusters) for term in terms]
+    value = offset + math.fsum(term.factor * base.value for term, base in zip(terms, bases, strict=True))
+    found = [
+        (term.factor**2 * base.parts[0].variance, base.parts[0].df) for term, base in zip(terms, bases, strict=True)
+    ]
+    variance = math.fsum(v for v, _ in found)
+    df = variance**2 / math.fsum(v * v / df for v, df in found) if variance else min(df for _, df in found)
+    parts = [Part(variance, df)]
+    if (seeds := len(terms[0].numerators)) > 1:
+        values = sum(term.factor * term.numerators.sum(axis=1) / term.denominator.sum() for term in terms)
+        parts.append(Part(float(np.var(values, ddof=1)) / seeds, seeds - 1.0))
+    items, clusters = sum(base.items for base in bases), sum(base.clusters for base in bases)
+    return Estimate(value, tuple(parts), items, clusters, any(base.few_clusters for base in bases))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment, in the order given: family-wise error at most alpha under any dependence.
 

@@ -14,6 +14,9 @@ import numpy as np
 from joyctl.report.estimate import Estimate, Floats, Ints, ratio
 
 BITS_PER_BYTE = "bits_per_byte"
+GOLD_BITS = "gold_bits_per_byte"
+RATIOS: Mapping[str, tuple[str, str]] = {BITS_PER_BYTE: ("nll", "bytes"), GOLD_BITS: ("gold_nll", "gold_bytes")}
+"""Metrics that are total bits over total bytes: the columns of an item's nats and bytes. All others are means."""
 _NAMES = ("doc_id", "task", "filter", "cluster", "hash")
 _TOLERANCE = 1e-4
 
@@ -33,22 +36,24 @@ class Items:
     clusters: Ints
     """Number of the cluster each item belongs to."""
     columns: Mapping[str, Floats]
-    """Metric values by name; bits per byte has `nll` in nats and `bytes` instead."""
+    """Metric values by name; a metric of RATIOS has its nats and its bytes instead."""
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def has(self, metric: str) -> bool:
         """Whether the items hold what `metric` is computed from."""
-        return {"nll", "bytes"} <= self.columns.keys() if metric == BITS_PER_BYTE else metric in self.columns
+        if metric not in RATIOS:
+            return metric in self.columns
+        return set(RATIOS[metric]) <= self.columns.keys() and float(self.denominator(metric).sum()) > 0
 
     def numerator(self, metric: str) -> Floats:
         """What is summed over items above the fraction: the metric's values, or bits."""
-        return self.columns["nll"] / math.log(2) if metric == BITS_PER_BYTE else self.columns[metric]
+        return self.columns[RATIOS[metric][0]] / math.log(2) if metric in RATIOS else self.columns[metric]
 
     def denominator(self, metric: str) -> Floats:
         """What is summed over items below the fraction: ones, or bytes."""
-        return self.columns["bytes"] if metric == BITS_PER_BYTE else np.ones(len(self))
+        return self.columns[RATIOS[metric][1]] if metric in RATIOS else np.ones(len(self))
 
     def estimate(self, metric: str) -> Estimate:
         """The score itself, with its clustered standard error."""
@@ -64,7 +69,7 @@ def read_items(path: Path) -> dict[str, Items]:
     """Items of a samples.jsonl by filter.
 
     Raises TornItems for a missing file, a torn line, an item that stands twice, a value that is no finite
-    number, or bytes that are not above 0.
+    number, or held-out text without bytes.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")

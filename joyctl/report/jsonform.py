@@ -6,6 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from joyctl.campaign.spec import RunSpec
+from joyctl.report import notes
+from joyctl.report.aggregate import Composite, estimate
+from joyctl.report.chance import AtChance
 from joyctl.report.deltas import ALPHA, Delta
 from joyctl.report.report import Report
 from joyctl.report.results import Score
@@ -17,21 +20,30 @@ def render_json(report: Report) -> dict[str, Any]:
     `scores[].stderr` and `deltas[]` are clustered (joyctl.report.estimate). `tokens` of a run are those
     trained for it: its phase's, or the whole base run's for a control. `averages` holds one delta for every
     variant over its seeds, corrected apart from `deltas`; with one seed it repeats them under the variant's
-    name.
+    name. A category of the suite's aggregate and the average over categories stand among scores and deltas under
+    their names as `task`, with the metric `rescaled`. `scorings` says how many prompts of a task were cut and what
+    confined generated code; `at_chance` lists scores of the control that are not detectably above guessing.
     """
     results = report.results
     training = results.recipe.get("training") or {}
+    specs = {run.id: run for run in results.runs}
     step = int(training.get("seq_len", 0)) * int(training.get("batch_size", 0))
     return {
         "campaign": results.campaign,
         "hypothesis": results.hypothesis,
         "conclusion": report.conclusion,
         "runs": [_run(run, step) for run in results.runs],
-        "scores": [_score(score) for score in results.scores],
+        "scores": [
+            *(_score(score, score.items.estimate(score.metric).stderr) for score in results.scores),
+            *(_score(one, estimate([(specs[one.run], one)]).stderr) for one in report.composites),
+        ],
         "deltas": [_delta(delta) for delta in report.deltas],
         "averages": [_delta(delta) for delta in report.averages],
         "missing": [asdict(missing) for missing in results.missing],
         "protocols": {digest: dict(parts) for digest, parts in results.protocols.items()},
+        "scorings": [asdict(scoring) for scoring in results.scorings],
+        "at_chance": [_at_chance(one) for one in report.chance],
+        "notes": notes.scoring_notes(report),
         "alpha": ALPHA,
     }
 
@@ -55,17 +67,30 @@ def _run(run: RunSpec, tokens_a_step: int) -> dict[str, Any]:
     }
 
 
-def _score(score: Score) -> dict[str, Any]:
+def _score(score: Score | Composite, stderr: float) -> dict[str, Any]:
     return {
         "run": score.run,
         "task": score.task,
         "metric": score.metric,
         "filter": score.filter,
         "value": score.value,
-        "stderr": score.items.estimate(score.metric).stderr,
+        "stderr": stderr,
         "n": score.n,
         "protocol": score.protocol,
         "higher_is_better": score.higher_is_better,
+    }
+
+
+def _at_chance(one: AtChance) -> dict[str, Any]:
+    task, metric, filter_ = one.key
+    return {
+        "task": task,
+        "metric": metric,
+        "filter": filter_,
+        "control": one.control,
+        "value": one.value,
+        "baseline": one.baseline,
+        "read": [key[1] for key in one.proxies],
     }
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from joyctl.report import notes
+from joyctl.report.aggregate import Composite, estimate
 from joyctl.report.deltas import Delta
 from joyctl.report.report import Report
-from joyctl.report.sheet import Cell, Column, Row, every_column
+from joyctl.report.results import Score
+from joyctl.report.sheet import PROXY_UNITS, Cell, Column, Row
 
 
 def render_markdown(report: Report) -> str:
@@ -16,7 +18,13 @@ def render_markdown(report: Report) -> str:
     parts = [f"# {results.campaign}", f"**{report.conclusion}**"]
     if results.hypothesis:
         parts.append(f"Question: {results.hypothesis}")
-    parts += [_comparison(report), _remarks(report)]
+    parts += [_comparison(report, report.columns), _remarks(report)]
+    if report.categories:
+        parts += ["## Categories", "The average is their plain mean. 0 is guessing, 100 all right."]
+        parts += [_comparison(report, report.categories)]
+    if report.proxies:
+        parts += ["## At chance", "Bits per byte of the gold answer (lower is better), and its probability."]
+        parts += [_comparison(report, report.proxies)]
     if results.missing:
         parts += ["## Missing", _table(("what", "why"), notes.missing(report), left=2)]
     parts += ["## Mixes", _mixes(report)]
@@ -31,14 +39,18 @@ def render_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _comparison(report: Report) -> str:
-    head = ["run", *(f"{c.label}, {c.unit if not c.percent else '%'} (n {c.n:,})" for c in report.columns)]
+def _comparison(report: Report, columns: Sequence[Column]) -> str:
     marked = notes.footnotes(report.rows)
     body = []
     for row in report.rows:
         number = f" <sup>{marked[row.variant][0]}</sup>" if row.variant in marked else ""
-        body.append((f"{row.variant}{number}", *(_cell(row, c, row.cells[c.key]) for c in report.columns)))
-    return _table(head, body)
+        body.append((f"{row.variant}{number}", *(_cell(row, c, row.cells[c.key]) for c in columns)))
+    return _table(["run", *map(_head, columns)], body)
+
+
+def _head(column: Column) -> str:
+    label = f"{column.label} {column.key[1]}" if column.key[1] in PROXY_UNITS else column.label
+    return f"{label}, {column.of if column.percent else column.unit} (n {column.n:,})"
 
 
 def _cell(row: Row, column: Column, cell: Cell) -> str:
@@ -57,9 +69,14 @@ def _difference(column: Column, delta: Delta) -> str:
 def _remarks(report: Report) -> str:
     lines = [f"{note}." for note in notes.holm_notes(report)] + [f"{notes.interval_note()}."]
     lines += [f"<sup>{n}</sup> {text}." for n, text in sorted(set(notes.footnotes(report.rows).values()))]
-    lines += [f"{note}." for note in (*notes.cluster_notes(report), *notes.alone_note(report))]
+    lines += [f"{note}." for note in _further_notes(report)]
     seeds = notes.seed_note(report)
     return "\n".join(f"- {line}" for line in [*lines, *([f"{seeds}."] if seeds else [])])
+
+
+def _further_notes(report: Report) -> list[str]:
+    of_items = [*notes.aggregate_notes(report), *notes.chance_notes(report), *notes.cluster_notes(report)]
+    return [*of_items, *notes.alone_note(report), *notes.scoring_notes(report)]
 
 
 def _mixes(report: Report) -> str:
@@ -74,7 +91,7 @@ def _deltas(report: Report, deltas: Sequence[Delta]) -> str:
 
 
 def _delta_line(report: Report, delta: Delta) -> tuple[str, ...]:
-    column = every_column(report.results)[delta.key]
+    column = report.every[delta.key]
     return (
         delta.run,
         delta.control,
@@ -92,19 +109,22 @@ def _delta_line(report: Report, delta: Delta) -> tuple[str, ...]:
 
 
 def _scores(report: Report) -> str:
-    shown = every_column(report.results)
-    body = []
-    for score in report.results.scores:
-        column = shown[score.key]
-        stderr = score.items.estimate(score.metric).stderr
-        value = f"{column.amount(score.value, '-')} ± {column.amount(stderr, '-')}"
-        unit = "%" if column.percent else column.unit
-        body.append((score.run, score.task, score.metric, score.filter, f"{score.n:,}", value, unit))
+    specs = {run.id: run for run in report.results.runs}
+    body = [_score_line(report, score, score.items.estimate(score.metric).stderr) for score in report.results.scores]
+    body += [_score_line(report, one, estimate([(specs[one.run], one)]).stderr) for one in report.composites]
     return _table(("run", "task", "metric", "filter", "n", "value ± se", "unit"), body, left=4)
+
+
+def _score_line(report: Report, score: Score | Composite, stderr: float) -> tuple[str, ...]:
+    column = report.every[score.key]
+    value = f"{column.amount(score.value, '-')} ± {column.amount(stderr, '-')}"
+    unit = "%" if column.percent else column.unit
+    return score.run, score.task, score.metric, score.filter, f"{score.n:,}", value, unit
 
 
 def _protocols(report: Report) -> str:
     tasks = {score.task: score.protocol for score in report.results.scores}
+    tasks |= {one.task: one.protocol for one in report.composites}
     body = []
     for task, digest in tasks.items():
         parts = report.results.protocols.get(digest, {})

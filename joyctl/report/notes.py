@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from joyctl.report.aggregate import RESCALED
 from joyctl.report.deltas import ALPHA
+from joyctl.report.items import GOLD_BITS
 from joyctl.report.report import Report
 from joyctl.report.sheet import Row
+
+_PROXY_WORDS = {GOLD_BITS: "the bits per byte of its right answers", "norm_correct_prob": "norm_correct_prob"}
 
 
 def holm_notes(report: Report) -> list[str]:
@@ -32,6 +36,7 @@ def cluster_notes(report: Report) -> list[str]:
     few = {
         column.label: delta.clusters
         for column in report.columns
+        if column.key[1] != RESCALED  # its benchmarks' clusters are not of one kind, and said in the full tables
         for delta in report.averages
         if delta.key == column.key and delta.few_clusters
     }
@@ -40,6 +45,65 @@ def cluster_notes(report: Report) -> list[str]:
         f"verdicts hold for {'these' if count > 1 else 'it'}, not for others"
         for label, count in few.items()
     ]
+
+
+def aggregate_notes(report: Report) -> list[str]:
+    """What the average over categories is made of."""
+    found = {}
+    for one in report.composites:
+        if one.overall:
+            entries = one.protocol_parts["tasks"].values()
+            categories = {entry["category"] for entry in entries}
+            of = f" in {len(categories)} categories" if len(categories) > 1 else ""
+            text = f"{len(entries)} benchmarks{of}, each rescaled: 0 is guessing, 100 all right"
+            found[one.task] = f"{one.task}, version {one.protocol_parts['version']}: {text}"
+    return list(found.values())
+
+
+def chance_notes(report: Report) -> list[str]:
+    """Benchmarks that the control answers no better than by guessing, and what to read instead."""
+    labels = {column.key: column.label for column in report.columns}
+    averaged = [task for task, entry in report.results.suite.items() if entry.category is not None]
+    lines = []
+    for one in report.chance:
+        if one.key in labels:
+            found = f"{one.value * 100:.1f} ± {one.half_width * 100:.1f} %, guessing {one.baseline * 100:.4g} %"
+            read = " and ".join(_PROXY_WORDS[key[1]] for key in one.proxies)
+            instead = f"read {read}, which count in the headline too" if read else "no proxy was scored beside it"
+            lines.append(f"{labels[one.key]}: {one.control} is at chance ({found}): {instead}")
+    low = [one.key[0] for one in report.chance if one.key not in labels and one.key[0] in averaged]
+    if low:
+        lines.append(f"at chance too: {', '.join(low)} ({len(low)} of the {len(averaged)} behind the average)")
+    return lines
+
+
+def scoring_notes(report: Report) -> list[str]:
+    """What went otherwise than a benchmark means it: cut prompts, few items, code that nothing confined."""
+    results = report.results
+    lines = []
+    protocols = {score.task: results.protocols.get(score.protocol, {}) for score in results.scores}
+    for task in results.tasks:
+        cut = {(s.truncated, s.items) for s in results.scorings if s.task == task and s.truncated > 0}
+        if cut:
+            count, items = max(cut)
+            of = f"{count:,} of {items:,}" if items else f"{count:,}"
+            length = protocols.get(task, {}).get("max_length")
+            room = f"{length:,} tokens" if isinstance(length, int) else "the model's context"
+            lines.append(f"{'up to ' if len(cut) > 1 else ''}{of} prompts of {task} were cut to fit {room}")
+    limits = sorted({run.eval.limit for run in results.runs if run.eval.limit is not None})
+    if limits:
+        lines.append(
+            f"a quick look: only the first {' or '.join(f'{n:,}' for n in limits)} items of every task were scored"
+        )
+    bare: dict[str, list[str]] = {}
+    for scoring in results.scorings:
+        if scoring.sandbox == "none":
+            bare.setdefault(scoring.task, []).append(scoring.run)
+    for task, runs in bare.items():
+        whole = len(runs) == sum(scoring.task == task for scoring in results.scorings)
+        where = "in every run" if whole else f"in {', '.join(runs)}"
+        lines.append(f"{task}: generated code ran unprotected {where} (--unsafe-code)")
+    return lines
 
 
 def alone_note(report: Report) -> list[str]:

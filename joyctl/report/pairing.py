@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -90,16 +91,35 @@ def seed_rows(rows: Sequence[tuple[RunSpec, Floats]]) -> Floats:
     return np.stack([np.mean([row for run, row in rows if run.trunk_seed == t], axis=0) for t in trunks])
 
 
-def check_one_protocol(results: CampaignResults) -> None:
-    """Raise Refused, naming two runs, when a task was scored under more than one protocol."""
-    seen: dict[str, Score] = {}
-    for score in results.scores:
+class Asked(Protocol):
+    """What was asked of a run, and how: a score, or a composite of several."""
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+
+    @property
+    def task(self) -> str:
+        """The benchmark, or the composite's name."""
+
+    @property
+    def protocol(self) -> str:
+        """Digest of all that makes two scores comparable."""
+
+
+def check_one_protocol(
+    scores: Iterable[Asked],
+    protocols: Mapping[str, Mapping[str, Any]],
+    hint: str = "A table never mixes protocols: score one of them again.",
+) -> None:
+    """Raise Refused, naming two runs and the parts that differ, when a task was scored under more than one protocol."""
+    seen: dict[str, Asked] = {}
+    for score in scores:
         first = seen.setdefault(score.task, score)
         if score.protocol == first.protocol:
             continue
-        changes = changed_keys(dict(results.protocols[first.protocol]), dict(results.protocols[score.protocol]))
+        changes = changed_keys(dict(protocols[first.protocol]), dict(protocols[score.protocol]))
         what = "".join(f"\n  {key}  {old} → {new}" for key, old, new in changes)
         raise Refused(
-            f"{first.run} and {score.run} were scored on {score.task} under different protocols{what}",
-            hint="A table never mixes protocols: score one of them again.",
+            f"{first.run} and {score.run} were scored on {score.task} under different protocols{what}", hint=hint
         )

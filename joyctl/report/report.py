@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from joyctl.report.aggregate import Composite, composites
+from joyctl.report.chance import PROXIES, AtChance, at_chance
 from joyctl.report.conclusion import conclude
 from joyctl.report.deltas import Delta, run_deltas, variant_deltas
 from joyctl.report.pairing import check_one_protocol
-from joyctl.report.results import CampaignResults, read_campaign
-from joyctl.report.sheet import Column, Row, columns, rows
+from joyctl.report.results import CampaignResults, Key, read_campaign
+from joyctl.report.sheet import (
+    PROXY_UNITS,
+    Column,
+    Row,
+    category_columns,
+    columns,
+    every_column,
+    primary_keys,
+    proxy_columns,
+    rows,
+)
 
 
 @dataclass(frozen=True)
@@ -17,12 +30,24 @@ class Report:
     """What a campaign says at this moment."""
 
     results: CampaignResults
+    composites: tuple[Composite, ...]
+    """Categories and their average, of every run that has all of their benchmarks."""
     deltas: tuple[Delta, ...]
-    """Every run against its matched control, on every score."""
+    """Every run against its matched control, on every score and composite."""
     averages: tuple[Delta, ...]
     """Every variant against its control over its seeds: what the table shows."""
     columns: tuple[Column, ...]
     """Headline scores."""
+    categories: tuple[Column, ...]
+    """The categories behind the average, if there are several."""
+    chance: tuple[AtChance, ...]
+    """Benchmarks that the control answers no better than by guessing."""
+    proxies: tuple[Column, ...]
+    """What to read of those in the headline instead; headline scores too."""
+    further_proxies: tuple[Column, ...]
+    """Proxies of every headline benchmark."""
+    every: Mapping[Key, Column]
+    """All scores and composites, with how to show their numbers."""
     rows: tuple[Row, ...]
     conclusion: str
 
@@ -30,15 +55,45 @@ class Report:
 def report(folder: Path) -> Report:
     """Read the campaign in `folder`, finished or not, and compare its runs.
 
+    The headline family, over which Holm corrects, are the columns of the main table and, for a benchmark there that
+    the control answers at chance, its PROXIES as well: in addition, since a phase may lift the accuracy itself above
+    chance. Whether they join is decided by the control's score alone, never by a difference.
+
     Raises Missing when there is no campaign, and Refused when runs do not share items or protocol.
     """
     results = read_campaign(folder)
-    check_one_protocol(results)
-    shown = columns(results)
-    headline = {column.key for column in shown}
-    averages = variant_deltas(results, headline)
-    lines = rows(results, averages, shown)
-    place = [row.variant for row in lines]
-    tasks = results.tasks
-    averages = tuple(sorted(averages, key=lambda delta: (place.index(delta.run), tasks.index(delta.task))))
-    return Report(results, run_deltas(results, headline), averages, shown, lines, conclude(shown, lines))
+    check_one_protocol(results.scores, results.protocols)
+    made, lacking = composites(results)
+    parts = {composite.protocol: composite.protocol_parts for composite in made}
+    check_one_protocol(
+        made, parts, hint="The suite's aggregate has changed: give all runs to one `joyctl sweep` again."
+    )
+    results = replace(results, missing=(*results.missing, *lacking), protocols={**results.protocols, **parts})
+    every = every_column(results, made)
+    shown = columns(results, every)
+    primary = primary_keys(results, every)
+    chance = at_chance(results, list(primary.values()))
+    labels = {column.key[0]: column.label for column in shown if column.key in primary.values()}
+    low = {one.key[0] for one in chance}
+    proxies = proxy_columns(every, {task: label for task, label in labels.items() if task in low}, PROXIES)
+    further = proxy_columns(every, labels, tuple(PROXY_UNITS))
+    categories = category_columns(results, every)
+    headline = {column.key for column in (*shown, *proxies)}
+    averages = variant_deltas(results, made, headline)
+    lines = rows(results, made, averages, (*shown, *categories, *further))
+    place, order = [row.variant for row in lines], [*results.tasks, *(one.task for one in made)]
+    averages = tuple(sorted(averages, key=lambda delta: (place.index(delta.run), order.index(delta.task))))
+    return Report(
+        results=results,
+        composites=made,
+        deltas=run_deltas(results, made, headline),
+        averages=averages,
+        columns=shown,
+        categories=categories,
+        chance=chance,
+        proxies=proxies,
+        further_proxies=further,
+        every=every,
+        rows=lines,
+        conclusion=conclude(shown, lines),
+    )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from joyctl.campaign.spec import RunSpec, Stage
 from joyctl.errors import Missing
+from joyctl.recipe.types import SuiteTask
 from joyctl.report.facts import expected_and_found, names
 from joyctl.report.items import Items, TornItems, read_items
 from joyctl.report.status import run_status
@@ -55,6 +56,20 @@ class MissingScore:
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """What to know of how one task of one run was scored, besides its protocol."""
+
+    run: str
+    task: str
+    items: int
+    """Items of the task; 0 where the harness did not say."""
+    truncated: int
+    """Items whose prompt lost its beginning, to fit into the model's context."""
+    sandbox: str | None
+    """What confined generated code: `bubblewrap`, `none`, or None where no code ran."""
+
+
+@dataclass(frozen=True)
 class CampaignResults:
     """What a campaign's folder holds at this moment."""
 
@@ -72,8 +87,19 @@ class CampaignResults:
     missing: tuple[MissingScore, ...]
     protocols: Mapping[str, Mapping[str, Any]]
     """Parts of every protocol digest that occurs."""
+    scorings: tuple[Scoring, ...] = ()
+    """Of every task of every run that has scores."""
+
+    @property
+    def suite(self) -> Mapping[str, SuiteTask]:
+        """The suite's entries by task, as the first run that has any holds them."""
+        tasks = next((run.eval.tasks for run in self.runs if run.eval.tasks), ())
+        return {entry.task: entry for entry in tasks}
 
 
+_NOT_MEANS = frozenset({"perplexity", "word_perplexity", "byte_perplexity"})
+"""lm-eval's metrics that are no mean over items, so that nothing can be paired. They are left out; bits per byte says
+the same."""
 _NOT_EXECUTED = "generated code not executed yet"
 _NOT_YET: Mapping[Stage, str] = {
     "train": "not trained yet",
@@ -99,6 +125,9 @@ class _TaskResult(BaseModel):
     protocol: str
     protocol_parts: dict[str, Any] = {}
     scores: list[_ScoreLine] = []
+    n_items: int = 0
+    truncated_prompts: int = 0
+    sandbox: str | None = None
 
 
 def read_campaign(folder: Path) -> CampaignResults:
@@ -128,6 +157,7 @@ def read_campaign(folder: Path) -> CampaignResults:
         results[name] = _task_results(layout.run_folder(folder, name), reason or _NOT_EXECUTED)
     tasks = _tasks(campaign, results)
     scores: list[Score] = []
+    scorings: list[Scoring] = []
     protocols: dict[str, Mapping[str, Any]] = {}
     for name in expected:
         here = results.get(name, {})
@@ -142,6 +172,7 @@ def read_campaign(folder: Path) -> CampaignResults:
                 missing.append(MissingScore(name, task, f"{result.status}: {result.reason or 'no reason given'}"))
             else:
                 protocols.setdefault(result.protocol, result.protocol_parts)
+                scorings.append(Scoring(name, task, result.n_items, result.truncated_prompts, result.sandbox))
                 got = _scores(layout.run_folder(folder, name) / "eval" / task, name, result)
                 scores += got[0]
                 missing += [MissingScore(name, task, reason) for reason in got[1]]
@@ -155,6 +186,7 @@ def read_campaign(folder: Path) -> CampaignResults:
         scores=tuple(scores),
         missing=tuple(missing),
         protocols=protocols,
+        scorings=tuple(scorings),
     )
 
 
@@ -173,14 +205,14 @@ def _run_spec(folder: Path, name: str) -> RunSpec | str:
 
 
 def _task_results(here: Path, generated: str) -> dict[str, _TaskResult | str]:
-    """Every task's results.json, or why it cannot be used; `generated` for a task that has only its responses."""
+    """Every task's results.json, or why it cannot be used; `generated` for a task that has only the model's answers."""
     found: dict[str, _TaskResult | str] = {}
     for path in sorted((here / "eval").glob("*/results.json")):
         try:
             found[path.parent.name] = _TaskResult.model_validate_json(path.read_bytes())
         except ValidationError as error:
             found[path.parent.name] = f"results.json is torn or invalid: {_first(error)}"
-    for path in (here / "eval").glob("*/responses.json"):
+    for path in (here / "eval").glob("*/answers.jsonl"):
         found.setdefault(path.parent.name, generated)
     return found
 
@@ -222,6 +254,8 @@ def _scores(here: Path, run: str, result: _TaskResult) -> tuple[list[Score], lis
         return [], [str(error)]
     scores, reasons = [], []
     for line in result.scores:
+        if line.metric in _NOT_MEANS:
+            continue
         of_filter = items.get(line.filter)
         label = f"{line.metric}, {line.filter}"
         if of_filter is None or not of_filter.has(line.metric):

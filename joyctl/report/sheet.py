@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from joyctl.campaign.spec import RunSpec
+from joyctl.report.aggregate import RESCALED, Composite
+from joyctl.report.aggregate import estimate as composite_estimate
 from joyctl.report.deltas import Delta, variant_estimate
 from joyctl.report.estimate import Estimate
-from joyctl.report.items import BITS_PER_BYTE
+from joyctl.report.items import BITS_PER_BYTE, GOLD_BITS
 from joyctl.report.results import CampaignResults, Key, Score
 
 _HELDOUT = "heldout_"
 _LENIENT = "flexible-extract"
+PROXY_UNITS = {
+    GOLD_BITS: "bits/byte",
+    "norm_correct_prob": "probability",
+    "correct_prob": "probability",
+    "margin": "probability",
+}
+"""Continuous companions of an accuracy, with their units, in the order in which tables show them."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +34,21 @@ class Column:
     """`pp` where values are fractions shown in per cent; otherwise the unit values stand in."""
     n: int
     higher_is_better: bool
+    of: str = "%"
+    """What values shown in per cent are per cent of."""
 
     @property
     def percent(self) -> bool:
         """Whether values are shown times 100."""
         return self.unit == "pp"
+
+    @property
+    def under(self) -> str:
+        """What stands under its label: per cent of what and how many items, the proxy, or the unit."""
+        if self.percent:
+            return f"{self.of}, n {self.n:,}"
+        metric = self.key[1]
+        return f"gold {self.unit}" if metric == GOLD_BITS else metric if metric in PROXY_UNITS else self.unit
 
     def amount(self, value: float, sign: str = "+") -> str:
         """`value` as this column shows it, without its unit; sign "+" always, "-" only when negative."""
@@ -66,23 +85,55 @@ class Row:
         return bool(self.runs) and self.control is None
 
 
-def columns(results: CampaignResults) -> tuple[Column, ...]:
-    """Headline columns: the first strict score of every benchmark, then the loss of large crawls.
+def columns(results: CampaignResults, every: Mapping[Key, Column]) -> tuple[Column, ...]:
+    """Headline columns: each benchmark's primary score, the average over categories, the loss of large crawls.
 
-    Held-out losses of other sources stand in the full tables only: they are what upsampling is to lower.
+    The primary score is the one whose `metric` the suite gives, else the first that is neither lenient nor a proxy.
+    Benchmarks that the average is made of are represented by it. Held-out losses of other sources stand in the full
+    tables only: they are what upsampling is to lower.
     """
     large = {_HELDOUT + name for name in large_sources(results.recipe)}
+    averaged = _averaged(results, every)
     found: dict[str, Column] = {}
-    for (task, metric, filter_), column in every_column(results).items():
-        if filter_ != _LENIENT and (metric != BITS_PER_BYTE or task in large):
-            found.setdefault(task, column)
+    for key in primary_keys(results, every).values():
+        if key[0] not in averaged and (key[1] != BITS_PER_BYTE or key[0] in large):
+            found[key[0]] = every[key]
     ordered = sorted(found.values(), key=lambda column: (not column.higher_is_better, _rank(results, column)))
     labels = _short([column.key[0] for column in ordered if column.key[1] != BITS_PER_BYTE])
-    return tuple(replace(column, label=labels.get(column.key[0], column.label)) for column in ordered)
+    named = [replace(column, label=labels.get(column.key[0], column.label)) for column in ordered]
+    benchmarks = [column for column in named if column.higher_is_better]
+    overall = [every[key] for key in _composite_keys(results, every, overall=True)]
+    return (*benchmarks, *overall, *(column for column in named if not column.higher_is_better))
 
 
-def every_column(results: CampaignResults) -> dict[Key, Column]:
-    """Every score that any run has, with how to show its numbers."""
+def category_columns(results: CampaignResults, every: Mapping[Key, Column]) -> tuple[Column, ...]:
+    """The categories behind the average, where there are several."""
+    found = _composite_keys(results, every, overall=False)
+    return tuple(every[key] for key in found) if len(found) > 1 else ()
+
+
+def proxy_columns(every: Mapping[Key, Column], labels: Mapping[str, str], metrics: Sequence[str]) -> tuple[Column, ...]:
+    """Scores by these metrics of the benchmarks in `labels`, benchmark by benchmark."""
+    order = list(labels)
+    found = [replace(c, label=labels[key[0]]) for key, c in every.items() if key[0] in labels and key[1] in metrics]
+    return tuple(sorted(found, key=lambda c: (order.index(c.key[0]), metrics.index(c.key[1]))))
+
+
+def primary_keys(results: CampaignResults, every: Mapping[Key, Column]) -> dict[str, Key]:
+    """The score that stands for each task: what the suite names, else the first that is neither lenient nor a proxy."""
+    found: dict[str, Key] = {}
+    for key in every:
+        task, metric, filter_ = key
+        entry = results.suite.get(task)
+        if entry is not None and entry.metric == f"{metric},{filter_}":
+            found[task] = key
+        elif filter_ != _LENIENT and metric not in PROXY_UNITS and metric != RESCALED:
+            found.setdefault(task, key)
+    return found
+
+
+def every_column(results: CampaignResults, made: Sequence[Composite] = ()) -> dict[Key, Column]:
+    """Every score and composite that any run has, with how to show its numbers."""
     found: dict[Key, Column] = {}
     alike: dict[Key, list[float]] = {}
     first: dict[Key, Score] = {}
@@ -92,13 +143,17 @@ def every_column(results: CampaignResults) -> dict[Key, Column]:
     for key, score in first.items():
         fractions = score.higher_is_better and all(0 <= value <= 1 for value in alike[key])
         bits = score.metric == BITS_PER_BYTE
-        unit = "bits/byte" if bits else "pp" if fractions else score.metric
+        unit = "bits/byte" if bits else PROXY_UNITS.get(score.metric) or ("pp" if fractions else score.metric)
         label = f"{score.task.removeprefix(_HELDOUT)} loss" if bits else score.task
         found[key] = Column(key, label, unit, score.n, score.higher_is_better)
+    for one in made:
+        found.setdefault(one.key, Column(one.key, one.task, "pp", one.n, higher_is_better=True, of="% rescaled"))
     return found
 
 
-def rows(results: CampaignResults, averages: Sequence[Delta], shown: Sequence[Column]) -> tuple[Row, ...]:
+def rows(
+    results: CampaignResults, made: Sequence[Composite], averages: Sequence[Delta], shown: Sequence[Column]
+) -> tuple[Row, ...]:
     """Every expected variant: controls, then durations, then what is left out at each duration."""
     specs: dict[str, list[RunSpec]] = {}
     for run in results.runs:
@@ -118,6 +173,8 @@ def rows(results: CampaignResults, averages: Sequence[Delta], shown: Sequence[Co
         for column in shown:
             here = [s for s in scores if s.key == column.key]
             absolute = variant_estimate(here, results) if here else None
+            composed = [(ids[one.run], one) for one in made if one.run in members and one.key == column.key]
+            absolute = composite_estimate(composed) if composed else absolute
             cells[column.key] = Cell(deltas.get((variant, *column.key)), absolute)
         control = _control_variant(runs, ids)
         scored = len({s.run for s in scores})
@@ -151,6 +208,18 @@ def _place(row: Row) -> tuple[int, str, bool, float]:
     first = row.runs[0]
     changed = " ".join(f"{key}={value}" for key, value in sorted(first.changed.items()))
     return (0 if not changed else 1, changed, bool(first.dropped), first.duration)
+
+
+def _composite_keys(results: CampaignResults, every: Mapping[Key, Column], *, overall: bool) -> list[Key]:
+    names = {run.eval.aggregate.name for run in results.runs if run.eval.aggregate is not None}
+    return [key for key in every if key[1] == RESCALED and (key[0] in names) == overall]
+
+
+def _averaged(results: CampaignResults, every: Mapping[Key, Column]) -> set[str]:
+    """Tasks that the average over categories represents, if any run has one."""
+    if not _composite_keys(results, every, overall=True):
+        return set()
+    return {task for task, entry in results.suite.items() if entry.category is not None}
 
 
 def _rank(results: CampaignResults, column: Column) -> int:

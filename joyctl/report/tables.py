@@ -21,36 +21,44 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PLAIN = str.maketrans("▲▼△▽·±–→⁰¹²³⁴⁵⁶⁷⁸⁹", "AV^v.~->0123456789")
 
 
-def render_table(report: Report) -> RenderableType:
+def render_table(report: Report, *, proxies: bool = False) -> RenderableType:
     """The screen of `joyctl report`; it fits itself to the width it is printed at.
 
-    Wide: a difference and its interval on one line. Narrow: the interval below. Narrower still: the last
-    columns are left out, and a line says which. Colours repeat what the signs say.
+    Below the main table: the categories behind an average, and the proxies of benchmarks that the control answers at
+    chance; of all of them where `proxies` is set.
+
+    Wide: a difference and its interval on one line. Narrow: the interval below. Narrower still: the last columns
+    stand in a table of their own below. Colours repeat what the signs say.
     """
-    return _Screen(report)
+    return _Screen(report, proxies)
 
 
 @dataclass(frozen=True)
 class _Screen:
     report: Report
+    proxies: bool
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for part in _screen(self.report, console, options):
+        for part in _screen(self.report, self.proxies, console, options):
             if options.ascii_only and isinstance(part, Text):
                 part.plain = part.plain.translate(_PLAIN)
             yield part
 
 
-def _screen(report: Report, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+def _screen(report: Report, all_proxies: bool, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
     results = report.results
     yield Text.assemble((results.campaign, "bold"), " · ", report.conclusion)
     if results.hypothesis:
         yield Text(f"asked: {results.hypothesis}", style="dim")
     yield Text()
-    table, shown = _fitting(report, console, options)
-    yield table
+    yield from _tables(report, report.columns, console, options)
+    proxies = report.further_proxies if all_proxies else report.proxies
+    for title, columns in ((_CATEGORIES, report.categories), (_PROXIES, proxies)):
+        if columns:
+            yield Text(f"\n{title}", style="dim")
+            yield from _tables(report, columns, console, options)
     yield Text()
-    yield from _remarks(report, shown)
+    yield from _remarks(report)
     sources, groups = notes.mixes(report)
     if groups:
         yield Text()
@@ -59,6 +67,10 @@ def _screen(report: Report, console: Console, options: ConsoleOptions) -> Iterat
     if lacking:
         yield Text()
         yield _missing(lacking, options.ascii_only)
+
+
+_CATEGORIES = "the categories behind the average"
+_PROXIES = "proxies: bits per byte of the gold answer (lower is better), and its probability"
 
 
 @dataclass(frozen=True)
@@ -84,16 +96,29 @@ _FORMS = (
 )
 
 
-def _fitting(report: Report, console: Console, options: ConsoleOptions) -> tuple[Table, Sequence[Column]]:
-    """The roomiest form of the table that fits, and the columns it shows: the last ones go if need be."""
+def _tables(
+    report: Report, columns: Sequence[Column], console: Console, options: ConsoleOptions
+) -> Iterator[RenderableType]:
+    """These columns, in several tables where one would be too wide."""
+    table, shown = _fitting(report, columns, console, options)
+    yield table
+    if left := columns[len(shown) :]:
+        yield Text()
+        yield from _tables(report, left, console, options)
+
+
+def _fitting(
+    report: Report, columns: Sequence[Column], console: Console, options: ConsoleOptions
+) -> tuple[Table, Sequence[Column]]:
+    """The roomiest form of the table that fits, and the columns it shows: the last ones are left over if need be."""
     endless = options.update(width=1_000)
-    for count in range(len(report.columns), 0, -1):
-        shown = report.columns[:count]
+    for count in range(len(columns), 0, -1):
+        shown = columns[:count]
         for form in _FORMS:
             table = _comparison(report, shown, form, options.ascii_only)
             if Measurement.get(console, endless, table).maximum <= options.max_width:
                 return table, shown
-    shown = report.columns[:1]
+    shown = columns[:1]
     return _comparison(report, shown, _FORMS[-1], options.ascii_only), shown
 
 
@@ -101,8 +126,7 @@ def _comparison(report: Report, shown: Sequence[Column], form: _Form, ascii_only
     table = _plain_table(form.gap)
     table.add_column(Text("run", style="bold"), no_wrap=True)
     for column in shown:
-        under = f"%, n {column.n:,}" if column.percent else column.unit
-        table.add_column(Text.assemble((column.label, "bold"), "\n", (under, "dim")), no_wrap=True)
+        table.add_column(Text.assemble((column.label, "bold"), "\n", (column.under, "dim")), no_wrap=True)
     marked = notes.footnotes(report.rows)
     widths = {column.key: _Widths.of(report.rows, column) for column in shown}
     for row in report.rows:
@@ -163,18 +187,16 @@ def _difference(column: Column, delta: Delta, widths: _Widths, form: _Form) -> T
     return Text.assemble((value, style), (interval, "dim"), (mark, style))
 
 
-def _remarks(report: Report, shown: Sequence[Column]) -> Iterator[Text]:
-    lines = [*notes.holm_notes(report), notes.interval_note()]
+def _remarks(report: Report) -> Iterator[Text]:
+    lines = [*notes.holm_notes(report), notes.interval_note(), *notes.aggregate_notes(report)]
     lines += [
         f"{str(number).translate(_SUPERSCRIPTS)} {text}"
         for number, text in sorted(set(notes.footnotes(report.rows).values()))
     ]
-    lines += [*notes.cluster_notes(report), *notes.alone_note(report)]
+    lines += [*notes.chance_notes(report), *notes.cluster_notes(report), *notes.alone_note(report)]
+    lines += notes.scoring_notes(report)
     seeds = notes.seed_note(report)
     lines += [seeds] if seeds else []
-    hidden = [column.label for column in report.columns if column not in shown]
-    if hidden:
-        lines.append(f"too narrow for {', '.join(hidden)}: a wider terminal or --format md shows all")
     for line in lines:
         yield Text(line, style="dim")
 

@@ -11,6 +11,7 @@ METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoint"
 ATTEMPTS = "attempts.jsonl"
 SUBMIT = "submit.sh"
+PROMPTS = "prompts"
 
 
 def checkpoint(segment_folder: Path, step: int) -> Path:

@@ -1,4 +1,4 @@
-"""The lm-eval task files of a data folder: the shapes of MMLU, GSM8K, HumanEval and WikiText.
+"""The lm-eval task files of a data folder: the shapes of MMLU, GSM8K, HumanEval and WikiText, and choices in text.
 
 They are plain text here; the stock `lm_eval --include_path <folder>/tasks` runs them as they are. The files
 name the items by absolute path, as lm-eval wants it, so they are written again when the folder has moved.
@@ -147,6 +147,28 @@ metadata:
   version: 1.0
 """
 
+_GENERAL = """\
+# General language ability: held-out web text and four ways in which it may go on.
+task: general_{name}
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {path}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{{{text}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: "{{{{answer}}}}"
+target_delimiter: ""
+num_fewshot: 0
+metric_list:
+  - metric: acc
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  version: 1.0
+"""
+
 _FUNCTIONS = '''\
 """What micro_code.yaml calls: candidates as in humaneval, run in joyctl's sandbox."""
 
@@ -168,7 +190,9 @@ def build_predictions(resps: list[list[str]], docs: list[dict]) -> list[list[str
 '''
 
 
-def task_files(folder: Path, subjects: Sequence[str], sources: Sequence[str]) -> dict[str, str]:
+def task_files(
+    folder: Path, subjects: Sequence[str], sources: Sequence[str], general: Sequence[str]
+) -> dict[str, str]:
     """Contents by file name of everything lm-eval reads in `folder`/tasks besides the items."""
 
     def quoted(*parts: str) -> str:
@@ -183,6 +207,8 @@ def task_files(folder: Path, subjects: Sequence[str], sources: Sequence[str]) ->
     for subject in subjects:
         path = quoted("tasks", f"mc_{subject}.jsonl")
         files[f"micro_mc_{subject}.yaml"] = _MC.format(subject=subject, path=path)
+    for name in general:
+        files[f"general_{name}.yaml"] = _GENERAL.format(name=name, path=quoted("tasks", f"general_{name}.jsonl"))
     for source in sources:
         path = quoted("sources", source, "heldout.jsonl")
         files[f"heldout_{source}.yaml"] = _HELDOUT.format(source=source, path=path)
@@ -192,14 +218,15 @@ def task_files(folder: Path, subjects: Sequence[str], sources: Sequence[str]) ->
 def refresh_tasks(folder: Path, at: Path | None = None) -> list[str]:
     """Write the task files that are missing or name another place; gives their names.
 
-    `at` is where the folder will stand, when it is still being built under another name. The subjects and
-    sources are those whose items lie in the folder.
+    `at` is where the folder will stand, when it is still being built under another name. The subjects, sources
+    and general benchmarks are those whose items lie in the folder.
     """
     tasks = folder / "tasks"
     subjects = sorted(p.stem.removeprefix("mc_") for p in tasks.glob("mc_*.jsonl"))
     sources = sorted(p.parent.name for p in folder.glob("sources/*/heldout.jsonl"))
+    general = sorted(p.stem.removeprefix("general_") for p in tasks.glob("general_*.jsonl"))
     written = []
-    for name, text in task_files(at or folder, subjects, sources).items():
+    for name, text in task_files(at or folder, subjects, sources, general).items():
         path = tasks / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)

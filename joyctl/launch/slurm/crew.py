@@ -39,7 +39,7 @@ class Crew:
     place: Place
     part: int
     processes_per_node: int
-    """Of training; the other stages are one process."""
+    """Of training, and of scoring a model, whose one worker starts them; the other stages are one process."""
     shutdown_seconds: int
     """How long they may take to stop."""
     interface: str | None
@@ -76,7 +76,7 @@ class Crew:
             write_json(self._owner_path, self.lines())
 
     def ranks_per_node(self, stage: Stage) -> int:
-        """Processes of a stage on each node."""
+        """Processes of a stage that torchrun starts on each node; 1 is a worker without it."""
         return self.processes_per_node if stage == "train" else 1
 
     def reports(self, began: float) -> list[Report]:
@@ -146,6 +146,8 @@ class Crew:
         # Scores are computed on one thread: sums over threads may differ in the last digit.
         threads = max(1, _cores() // self.processes_per_node) if stages[0] == "train" else 1
         worker = [_WORKER, str(self.folder), *stages, f"--threads={threads}", "--to-log"]
+        if "eval" in stages and self.processes_per_node > 1:
+            worker.append(f"--processes={self.processes_per_node}")
         if not together:
             return [sys.executable, "-m", *worker]
         arguments = torchrun.arguments(

@@ -206,7 +206,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     what.add_argument("--manifest", type=Path, help="manifest of the job's array")
     what.add_argument("--folder", type=Path, help="folder of a segment or run, with its stages")
     parser.add_argument("stages", nargs="*", choices=(*get_args(Stage), []), metavar="stage")
-    parser.add_argument("--processes-per-node", type=int, default=1, help="training processes on each node")
+    parser.add_argument("--processes-per-node", type=int, default=1, help="processes of training and eval on each node")
     parser.add_argument("--max-requeues", type=int, default=5, help="how often the job may be queued again")
     parser.add_argument("--no-requeue", dest="requeue", action="store_false", help="never queue it again")
     parser.add_argument("--shutdown-timeout", type=int, default=300, help="seconds to stop in, once asked")
