@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from joyctl.campaign.spec import EvalSpec, RunSpec
 
@@ -213,6 +214,7 @@ def write_choices(
         (here / "eval" / task / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+GOLDEN = Path(__file__).parent / "golden"
 PROXIES = ("correct_prob", "norm_correct_prob", "margin")
 
 
@@ -231,3 +233,13 @@ def put(path: Path, value: object) -> None:
     """Write JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
+
+
+def same_as_golden(name: str, text: str) -> None:
+    """Compare with tests/golden/<name>; a wanted change is made by removing the file and running again."""
+    path = GOLDEN / name
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        pytest.fail(f"{path} was not there and has been written: look at it and run again")
+    assert text == path.read_text(encoding="utf-8")

@@ -87,12 +87,13 @@ def make_model(
     return _save(_build(family, _vocabulary(tokenizer), shape or Shape()), tokenizer, folder)
 
 
-def make_trained_model(folder: Path, tokenizer: Path, *, steps: int = 200, seed: int = 0) -> Path:
+def make_trained_model(folder: Path, tokenizer: Path, *, steps: int = 150, seed: int = 0) -> Path:
     """A llama that has read some hundred thousand tokens of prose, worked problems and multiple choice."""
     import torch
     import transformers
 
     torch.manual_seed(seed)
+    torch.set_num_threads(1)  # matrices this small are slower with more
     reader = transformers.AutoTokenizer.from_pretrained(tokenizer)
     model: Any = _build("llama", _vocabulary(tokenizer), Shape(layers=2, width=96, spread=0.02))
     rows, length = 16, 128

@@ -21,8 +21,8 @@ class AtChance:
     control: str
     """The control's variant."""
     value: float
-    half_width: float
-    """Half the 95 % interval of `value`."""
+    low: float
+    """Lower end of the 95 % interval of `value`."""
     baseline: float
     """Score of guessing, from the suite."""
     proxies: tuple[Key, ...]
@@ -48,8 +48,8 @@ def at_chance(results: CampaignResults, keys: Collection[Key]) -> tuple[AtChance
             here = [s for s in results.scores if s.key == key and variants[s.run] == control]
             estimate = variant_estimate(here, results) if here else None
             if estimate is not None and estimate.interval()[0] <= entry.baseline:
-                value, half = estimate.value, estimate.half_width()
-                found.setdefault(key, AtChance(key, control, value, half, entry.baseline, proxies))
+                low = estimate.interval()[0]
+                found.setdefault(key, AtChance(key, control, estimate.value, low, entry.baseline, proxies))
     return tuple(found.values())
 
 

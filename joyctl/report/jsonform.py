@@ -89,6 +89,7 @@ def _at_chance(one: AtChance) -> dict[str, Any]:
         "filter": filter_,
         "control": one.control,
         "value": one.value,
+        "low": one.low,
         "baseline": one.baseline,
         "read": [key[1] for key in one.proxies],
     }

@@ -67,7 +67,7 @@ def chance_notes(report: Report) -> list[str]:
     lines = []
     for one in report.chance:
         if one.key in labels:
-            found = f"{one.value * 100:.1f} ± {one.half_width * 100:.1f} %, guessing {one.baseline * 100:.4g} %"
+            found = f"{one.value * 100:.1f} %, its interval from {one.low * 100:.1f}, guessing {one.baseline * 100:.4g}"
             read = " and ".join(_PROXY_WORDS[key[1]] for key in one.proxies)
             instead = f"read {read}, which count in the headline too" if read else "no proxy was scored beside it"
             lines.append(f"{labels[one.key]}: {one.control} is at chance ({found}): {instead}")
