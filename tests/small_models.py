@@ -37,14 +37,15 @@ class Shape:
     layers: int = 2
     width: int = 64
     heads: int = 4
-    context: int = 4096
+    context: int = 8192
+    """Longer than any prompt of MMLU with the vocabulary here."""
     spread: float = 0.08
     """Standard deviation of the initial weights: large enough that log-probabilities differ from item to item, small
     enough that rounding does not grow from layer to layer."""
 
 
 def make_tokenizer(
-    folder: Path, *, vocabulary: int = 2048, bos: bool = False, sample: Iterable[str] | None = None
+    folder: Path, *, vocabulary: int = 4096, bos: bool = False, sample: Iterable[str] | None = None
 ) -> Path:
     """A byte-level BPE into `folder`, trained on `sample` or else on 2 MB of the corpora.
 

@@ -50,7 +50,7 @@ def test_what_the_markers_vouch_for_is_what_lies_there(done: Place) -> None:
     here = done.campaign / "runs" / "control" / "s0"
     evaluated, executed = (set(json.loads((here / f"DONE.{s}.json").read_text())["files"]) for s in ("eval", "score"))
     code = "eval/micro_code/"
-    assert f"{code}responses.json" in evaluated
+    assert f"{code}answers.jsonl" in evaluated
     assert executed - evaluated == {f"{code}results.json", f"{code}samples.jsonl"}
 
 

@@ -221,8 +221,16 @@ def test_answers_that_are_torn_or_damaged_are_computed_again(
     assert len(units) == units_of[TASKS[1]] - kept + units_of[TASKS[2]]
 
 
-@pytest.mark.parametrize("name", ["samples.jsonl", "results.json"])
-@pytest.mark.parametrize("damage", [tear, flip, Path.unlink])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("samples.jsonl", tear),
+        ("samples.jsonl", flip),
+        ("samples.jsonl", Path.unlink),
+        ("results.json", tear),
+        ("results.json", Path.unlink),
+    ],
+)
 def test_results_that_are_torn_or_damaged_are_made_again(
     damage: Callable[[Path], None],
     name: str,

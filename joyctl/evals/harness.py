@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from joyctl.evals.scoring import Outcome
     from joyctl.evals.tasks import Loaded
     from joyctl.evals.units import Unit
+    from joyctl.evals.vllm import Vllm
 
 RESULTS, SAMPLES = "results.json", "samples.jsonl"
 Progress = Callable[[str, int, int], None]
@@ -66,6 +68,10 @@ def evaluate(
     from joyctl.evals.quick import quick_and_quiet
     from joyctl.evals.tasks import load, names_of
 
+    if spec.backend == "vllm":
+        from joyctl.evals.vllm import require_vllm
+
+        require_vllm()
     with quick_and_quiet(threads):
         encoder = Encoder(model_folder)
         entries = [load(entry, spec) for entry in names_of(spec)]
@@ -74,6 +80,11 @@ def evaluate(
         pool = Pool(model_folder, spec.batch_size, processes, threads)
         work = _Work(spec, out, model_folder, model, encoder, pool, prompts, on_progress)
         try:
+            if spec.backend == "vllm":
+                # It takes the GPUs' memory for good: what transformers has to score comes first, of all tasks.
+                for loaded in entries:
+                    work.score_pairs(loaded)
+                pool.close()
             for loaded in entries:
                 outcome = work.do(loaded)
                 if lm_eval_files and outcome is not None:
@@ -82,7 +93,7 @@ def evaluate(
             pool.close()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Work:
     """One model on one suite."""
 
@@ -95,16 +106,20 @@ class _Work:
     prompts: Path
     on_progress: Progress | None
 
+    @cached_property
+    def _vllm(self) -> Vllm:
+        from joyctl.evals.vllm import Vllm
+
+        return Vllm(self.model_folder, self.pool.processes, self.encoder.max_length)
+
     def do(self, loaded: Loaded) -> Outcome | None:
         """Bring one entry as far as `evaluate` does; None where it was there before, or code is to be executed."""
         start = time.monotonic()
-        folder = self.out / loaded.name
-        parts = _plain({**loaded.protocol(), **self._how()})
-        protocol = protocol_hash(parts)
-        if is_complete(folder, protocol, self.model):
+        folder, parts = self.out / loaded.name, self._parts(loaded)
+        if is_complete(folder, protocol_hash(parts), self.model):
             return None
         asked = self._prompts(loaded, parts)
-        journal = self._answered(loaded, asked, folder, parts, protocol)
+        journal = self._answered(loaded, asked, parts)
         if loaded.entry.runs_code:
             # What is not of these answers may not stand beside them, nor change under the stage's marker later.
             for name in (RESULTS, SAMPLES):
@@ -118,11 +133,17 @@ class _Work:
         (folder / ANSWERS).unlink()
         return outcome
 
-    def _how(self) -> dict[str, object]:
-        """The part of the protocol that comes with the model and the campaign."""
+    def score_pairs(self, loaded: Loaded) -> None:
+        """Bring one entry as far as log-likelihoods go."""
+        parts = self._parts(loaded)
+        if not is_complete(self.out / loaded.name, protocol_hash(parts), self.model):
+            self._answered(loaded, self._prompts(loaded, parts), parts, texts=False)
+
+    def _parts(self, loaded: Loaded) -> dict[str, Any]:
+        """The protocol: what of it the tasks determine, and what comes with the model and the campaign."""
         from joyctl.evals.engine import scoring_dtype
 
-        return {
+        how = {
             "tokenizer_sha256": self.encoder.tokenizer_sha256,
             "max_length": self.encoder.max_length,
             "truncation": "left",
@@ -130,6 +151,7 @@ class _Work:
             "dtype": scoring_dtype(self.encoder.config),
             "backend": self.spec.backend,
         }
+        return _plain({**loaded.protocol(), **how})
 
     def _prompts(self, loaded: Loaded, parts: Mapping[str, object]) -> Prompts:
         from joyctl.evals.prompts import cached
@@ -138,11 +160,11 @@ class _Work:
         depends = {key: value for key, value in parts.items() if key not in ("batch_size", "dtype", "backend")}
         return cached(self.prompts, depends, loaded, self.encoder)
 
-    def _answered(self, loaded: Loaded, asked: Prompts, folder: Path, parts: dict[str, Any], protocol: str) -> Journal:
-        """A journal that holds all answers: those found, and those that were missing."""
-        units, truncated = self._units(asked, loaded)
-        header = Header(loaded.name, protocol, parts, self.model, asked.sha256, truncated)
-        journal = Journal(folder, header)
+    def _answered(self, loaded: Loaded, asked: Prompts, parts: dict[str, Any], *, texts: bool = True) -> Journal:
+        """A journal that holds all answers, those found and those that were missing; without `texts` all but those."""
+        units, truncated = self._units(asked, texts=texts)
+        header = Header(loaded.name, protocol_hash(parts), parts, self.model, asked.sha256, truncated)
+        journal = Journal(self.out / loaded.name, header)
         left = [unit for unit in units if any(key not in journal.answers for key in unit.keys)]
         wanted = len(asked.pair_keys) + len(asked.generation_keys)
         done = wanted - sum(len(unit.keys) for unit in left)
@@ -154,7 +176,7 @@ class _Work:
         journal.close()
         return journal
 
-    def _units(self, asked: Prompts, loaded: Loaded) -> tuple[list[Unit], int]:
+    def _units(self, asked: Prompts, *, texts: bool) -> tuple[list[Unit], int]:
         """All units of an entry, and how many of its items have a prompt that does not fit."""
         from joyctl.evals.units import batches, cut_items, generations, sequences
 
@@ -163,10 +185,9 @@ class _Work:
             leaf: self.encoder.room(settings) for leaf, settings in enumerate(asked.settings) if settings is not None
         }
         rows = sequences(asked, self.encoder.max_length)
-        made: list[Unit] = [
-            *batches(rows, self.spec.batch_size),
-            *generations(asked, lengths, self.spec.batch_size),
-        ]
+        made: list[Unit] = [*batches(rows, self.spec.batch_size)]
+        if texts:
+            made += generations(asked, lengths, self.spec.batch_size)
         return made, cut_items(asked, self.encoder.max_length, lengths, room)
 
     def _answers(self, units: list[Unit]) -> Any:
@@ -175,9 +196,7 @@ class _Work:
 
         texts = [unit for unit in units if isinstance(unit, Texts)]
         if self.spec.backend == "vllm" and texts:
-            from joyctl.evals.vllm import Vllm
-
-            yield from Vllm(self.model_folder, self.pool.processes, self.encoder.max_length).answer(texts)
+            yield from self._vllm.answer(texts)
             units = [unit for unit in units if not isinstance(unit, Texts)]
         yield from self.pool.answer(units)
 

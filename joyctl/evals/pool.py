@@ -59,12 +59,17 @@ class Pool:
             ) from error
 
     def close(self) -> None:
-        """End the processes, without waiting for units that nobody wants any more."""
+        """End the processes, without waiting for units that nobody wants any more, and give memory back."""
+        if "_engine" in vars(self):
+            del self._engine
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
         if "_executor" in vars(self):
             children = list((self._executor._processes or {}).values())
             self._executor.shutdown(wait=False, cancel_futures=True)
             for child in children:
                 child.terminate()
+            del self._executor
 
     @cached_property
     def _engine(self) -> Engine:

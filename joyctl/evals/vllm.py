@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,26 +16,24 @@ _TOGETHER = 64
 """Units handed to vLLM at once: it forms batches of its own, and is faster the more it sees."""
 
 
+def require_vllm() -> None:
+    """Raise Missing when vllm is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        raise Missing(
+            "eval.backend is vllm, but vllm is not installed here",
+            hint="pip install vllm, or set eval.backend to hf.",
+        )
+
+
 class Vllm:
     """A model that generates text; its GPUs share the weights (tensor parallelism)."""
 
     def __init__(self, folder: Path, gpus: int, max_length: int) -> None:
-        """Raises Missing when vllm is not installed or does not start."""
-        try:
-            from lm_eval.models.vllm_causallms import VLLM
+        from lm_eval.models.vllm_causallms import VLLM
 
-            self._lm = VLLM(
-                pretrained=str(folder),
-                tensor_parallel_size=gpus,
-                max_model_len=max_length,
-                batch_size="auto",
-                seed=1234,
-            )
-        except ImportError as error:
-            raise Missing(
-                f"eval.backend is vllm, but vllm does not import: {error}",
-                hint="pip install vllm, or set eval.backend to hf.",
-            ) from error
+        self._lm = VLLM(
+            pretrained=str(folder), tensor_parallel_size=gpus, max_model_len=max_length, batch_size="auto", seed=1234
+        )
 
     def answer(self, units: Sequence[Texts]) -> Iterator[list[Answer]]:
         """The texts of all units, several units at a time."""

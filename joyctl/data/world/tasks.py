@@ -190,9 +190,7 @@ def build_predictions(resps: list[list[str]], docs: list[dict]) -> list[list[str
 '''
 
 
-def task_files(
-    folder: Path, subjects: Sequence[str], sources: Sequence[str], general: Sequence[str]
-) -> dict[str, str]:
+def task_files(folder: Path, subjects: Sequence[str], sources: Sequence[str], general: Sequence[str]) -> dict[str, str]:
     """Contents by file name of everything lm-eval reads in `folder`/tasks besides the items."""
 
     def quoted(*parts: str) -> str:
