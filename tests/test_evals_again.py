@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,26 @@ def killed_after(items: int, model: Path, spec: EvalSpec, out: Path, prompts: Pa
     harness.evaluate(model, spec, out, prompts=prompts, processes=processes, on_progress=die)
 
 
+def left_behind() -> None:
+    """No process of the killed one goes on; they are told by the test that they were started in."""
+    mark = f"PYTEST_CURRENT_TEST={os.environ['PYTEST_CURRENT_TEST']}".encode()
+    deadline = time.monotonic() + 20
+    while True:
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (place / "cmdline").read_bytes()
+                if b"spawn_main" in command and mark in (place / "environ").read_bytes():
+                    found.append(int(place.name))
+        if not found:
+            return
+        if time.monotonic() > deadline:
+            for pid in found:
+                os.kill(pid, signal.SIGKILL)
+            pytest.fail(f"processes {found} were left behind")
+        time.sleep(0.2)
+
+
 def in_child(work: Callable[..., None], *arguments: Any) -> int | None:
     child = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
     child.start()
@@ -164,6 +186,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert not (out / TASKS[1] / "results.json").exists()
     there = answered(out)
     assert 0 < there < units_of[TASKS[1]]
+    left_behind()
     first = (out / TASKS[0] / "results.json").stat().st_mtime_ns
 
     harness.evaluate(model, spec, out, prompts=prompts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ class Encoder:
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise Missing(f"the model folder {folder} does not load: {error}", hint="Export it again.") from error
         self.config = config
-        self.tokenizer_sha256 = tokenizer_digest(folder)
+        self.tokenizer_sha256 = self._digest(tokenizer_digest(folder))
         self._rules = _safe_to_cut(tokenizer)
 
     @property
@@ -64,6 +65,15 @@ class Encoder:
         for number, tokens in zip(distinct, self._batch([texts[number] for number in distinct]), strict=True):
             found[number] = len(tokens)
         return found
+
+    def _digest(self, file: str) -> str:
+        """Digest of the tokenizer as loaded: the same tokenizer.json cuts otherwise for another type of model, for
+        which transformers may put rules of its own in, and with another tokenizer_config.json.
+        """
+        tokenizer = self._lm.tokenizer
+        rules = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(tokenizer.init_kwargs)
+        parts = (type(tokenizer).__name__, file, rules, self._lm.add_bos_token, self.prefix_token)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text."""

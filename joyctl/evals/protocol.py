@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,21 +28,6 @@ def model_digest(model_folder: Path) -> str:
     files = [*model_folder.glob("*.safetensors"), *model_folder.glob("*.bin"), *model_folder.glob("*config.json")]
     digests = {path.name: sha256_file(path) for path in files}
     return fingerprint({**digests, "tokenizer": tokenizer_digest(model_folder)})
-
-
-def task_files(names: Mapping[str, Path | None], data_folder: Path) -> dict[str, str]:
-    """Digest of every task file by name, and of the Python files beside those that call functions.
-
-    The place of the data, which task files name, does not count.
-    """
-    paths = {path for path in names.values() if path is not None}
-    calling = [path for path in paths if "!function" in path.read_text(encoding="utf-8")]
-    paths |= {module for path in calling for module in path.parent.glob("*.py")}
-    digests = {}
-    for path in sorted(paths):
-        text = path.read_text(encoding="utf-8").replace(str(data_folder.absolute()), "<data>")
-        digests[path.name] = hashlib.sha256(text.encode()).hexdigest()
-    return digests
 
 
 def protocol_hash(parts: Mapping[str, object]) -> str:

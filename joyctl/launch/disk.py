@@ -36,7 +36,7 @@ def trunk_cuts(campaign: Path) -> dict[str, list[Interval]]:
 def find(campaign: Path, plan: Plan, *, sandbox: bool) -> dict[str, Found]:
     """What lies in every folder that `plan` names; `sandbox` says whether generated code can run now.
 
-    A score that was left out for want of a sandbox counts as missing once there is one; where the responses that it
+    A score that was left out for want of a sandbox counts as missing once there is one; where the answers that it
     needs are not there, so does what generates them.
     """
     folders = [s.id for s in plan.segments] + [f"runs/{r.id}" for r in plan.runs]
