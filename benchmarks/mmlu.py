@@ -1,11 +1,11 @@
-"""MMLU 5-shot on one model: the stock `lm_eval` command line beside joyctl, whole processes, seconds from the shell.
+"""MMLU 5-shot on one model: the stock `lm_eval` command line beside joyctl's, whole processes, by the wall clock.
 
-A small random llama in float32 on the CPU, context 4096, the same batch size and number of threads on both sides:
-- stock: `lm_eval run`, offline, on the same folder of data;
-- joyctl's first checkpoint of a campaign: prompts and their token ids are made;
+A small random llama in float32 on the CPU, context 4096, the same batch size and the same two cores on both sides:
+- stock: `lm_eval run`, offline, on the same folder of data, with two threads;
+- joyctl's first checkpoint: `joyctl eval` makes the prompts and their token ids as well;
 - joyctl's later checkpoint, other weights: prompts and token ids are there. It is held against the same stock time,
   since stock does the same for every checkpoint.
-Then what both forwarded, the fewest tokens possible, and how far apart the results are.
+Both write results and samples. Then what both forwarded, the fewest tokens possible, and how far apart the results are.
 
 `--quick` takes a few subjects instead of all 57: starting weighs more there, so its ratios are lower.
 """
@@ -27,23 +27,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-import evals_bench  # noqa: E402
 import small_models  # noqa: E402
 import stock  # noqa: E402
 
-THREADS, BATCH = 2, 8
+CORES, BATCH = 2, 8
 SHAPE = small_models.Shape(layers=2, width=128, heads=4, context=4096)
 VOCABULARY = 8192
 QUICK = ("anatomy", "astronomy", "marketing", "high_school_us_history", "professional_law")
 QUICK_LIMIT = 150
-EVALUATE = """
-import sys
-from pathlib import Path
-from joyctl.campaign.spec import EvalSpec
-from joyctl.evals.harness import evaluate
-model, spec, out, prompts, threads = sys.argv[1:]
-evaluate(Path(model), EvalSpec.model_validate_json(spec), Path(out), prompts=Path(prompts), threads=int(threads))
-"""
 
 
 def main() -> None:
@@ -52,69 +43,82 @@ def main() -> None:
     quick = parser.parse_args().quick
     if small_models.WHERE is None:
         sys.exit("needs bench data: set JOYCTL_BENCH_DATA to a folder with bench/ and corpora/")
-    entries, limit = (stock.MMLU,), None
+    entries: tuple[stock.Entry, ...] = (stock.MMLU,)
     if quick:
         entries = tuple(stock.Entry(f"mmlu_{subject}", "cais/mmlu", n_shot=5) for subject in QUICK)
-        limit = QUICK_LIMIT
+    limit = QUICK_LIMIT if quick else None
+    data = small_models.bench_data()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         tokenizer = small_models.make_tokenizer(place / "tokenizer", vocabulary=VOCABULARY)
-        models = [small_models.make_model(place / f"m{i}", tokenizer, seed=i, shape=SHAPE) for i in (0, 1)]
-        spec = evals_bench.suite(entries, small_models.bench_data(), batch_size=BATCH, limit=limit)
-        tasks = stock.write_tasks(place / "tasks", small_models.bench_data(), entries)
-        theirs = stock.run(
-            models[0], tasks, place / "stock", batch_size=BATCH, limit=limit, threads=THREADS, home=place / "home"
-        )
-        first = _timed(models[0], spec, place / "first", place)
-        later = _timed(models[1], spec, place / "later", place)
-        print(f"model    {_describe(models[0])}, batches of {BATCH}, {THREADS} threads")
-        print(f"data     {len(theirs.items):,} questions of MMLU, 5-shot{', a quick look' if quick else ''}")
-        print(f"stock    {theirs.seconds:.0f} s, the whole process")
-        print(f"first    {first:.0f} s: {theirs.seconds / first:.1f} times less (at least 5 for all questions)")
-        print(f"later    {later:.0f} s: {theirs.seconds / later:.1f} times less (at least 7 for all questions)")
-        _compare_tokens(theirs, tokenizer, [results(place / "first", entry.task) for entry in entries])
-        _compare_results(theirs, place, [entry.task for entry in entries])
+        models = [small_models.make_model(place / f"m{seed}", tokenizer, seed=seed, shape=SHAPE) for seed in (0, 1)]
+        suite = place / "suite.yaml"
+        suite.write_text(json.dumps({"tasks": [{"task": entry.task, "n_shot": entry.n_shot} for entry in entries]}))
+        first = _timed(models[0], suite, place / "first", place, limit)
+        later = _timed(models[1], suite, place / "later", place, limit)
+        tasks = stock.write_tasks(place / "tasks", data, entries)
+        how = {"batch_size": BATCH, "limit": limit, "threads": CORES, "home": place / "home"}
+        theirs = stock.run(models[0], tasks, place / "stock", **how)
+        mine = stock.read(place / "first")
+
+        items = f"{len(theirs.items):,} questions of MMLU, 5-shot" + (", a quick look" if quick else "")
+        print(f"{items}, {_describe(models[0])}, batches of {BATCH}, {CORES} cores")
+        print(f"stock    {theirs.seconds:6.1f} s")
+        for name, seconds, wanted in (("first", first, 5), ("later", later, 7)):
+            goal = "" if quick else f" (at least {wanted})"
+            print(f"{name}    {seconds:6.1f} s, {theirs.seconds / seconds:.1f} times less{goal}")
+        _compare_tokens(theirs, tokenizer, place / "cache")
+        _compare_results(theirs, mine, [entry.task for entry in entries])
 
 
-def results(out: Path, task: str) -> dict[str, Any]:
-    return evals_bench.results(out, task)
-
-
-def _timed(model: Path, spec: Any, out: Path, place: Path) -> float:
+def _timed(model: Path, suite: Path, out: Path, place: Path, limit: int | None) -> float:
     """Seconds of scoring one checkpoint in a process of its own."""
-    command = [sys.executable, "-c", EVALUATE, model, spec.model_dump_json(), out, place / "prompts", str(THREADS)]
+    command = [
+        *(sys.executable, "-m", "joyctl", "eval", str(model), "--suite", str(suite), "--batch-size", str(BATCH)),
+        *("--data", str(small_models.bench_data()), "--output", str(out), "--processes", str(CORES), "--json"),
+        *(("--limit", str(limit)) if limit else ()),
+    ]
+    env = {**os.environ, "XDG_CACHE_HOME": str(place / "cache"), "OMP_NUM_THREADS": "1"}
     start = time.perf_counter()
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(THREADS)}, cwd=ROOT)
+    subprocess.run(command, check=True, env=env, cwd=ROOT, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def _describe(model: Path) -> str:
     config = json.loads((model / "config.json").read_text())
-    return (
-        f"llama, {config['num_hidden_layers']} layers of {config['hidden_size']}, vocabulary {config['vocab_size']:,}, "
-        f"context {config['max_position_embeddings']:,}, float32"
-    )
+    layers, width, words = (config[key] for key in ("num_hidden_layers", "hidden_size", "vocab_size"))
+    return f"llama of {layers} layers x {width}, vocabulary {words:,}, context {SHAPE.context:,}, float32"
 
 
-def _compare_tokens(theirs: stock.Stock, tokenizer: Path, mine: Sequence[dict[str, Any]]) -> None:
-    """Print the tokens that a forward pass got: stock's by its own batches, the fewest by the distinct beginnings."""
+def _compare_tokens(theirs: stock.Stock, tokenizer: Path, cache: Path) -> None:
+    """Print the tokens that a forward pass got: of stock by its batches, of joyctl by its own, and the fewest.
+
+    Stock's are counted from the prompts that it logged, cut into tokens here; joyctl's from the prompts in its cache.
+    """
     from tokenizers import Tokenizer
 
+    from joyctl.evals import prompts, units
+
     encoder = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    prompts = sorted({prompt for item in theirs.items.values() for prompt, _ in item.arguments})
-    rests = {rest for item in theirs.items.values() for _, rest in item.arguments}
-    # Then a question's four requests differ in their last token alone, and are one row for stock too.
-    assert all(len(encoder.encode(rest).ids) == 1 for rest in rests)
-    rows = [encoded.ids[-SHAPE.context :] for encoded in encoder.encode_batch_fast(prompts)]
-    lengths = sorted(map(len, rows), reverse=True)
-    padded = sum(lengths[i] * len(lengths[i : i + BATCH]) for i in range(0, len(lengths), BATCH))
-    fewest = fewest_tokens(rows)
-    forwarded, with_padding = (sum(found[name] for found in mine) for name in ("tokens_forwarded", "tokens_padded"))
-    print(f"tokens   stock {sum(lengths):,} ({padded:,} with padding)")
-    print(f"         joyctl {forwarded:,} ({with_padding:,} with padding), {sum(lengths) / forwarded:.2f} times fewer")
-    print(
-        f"         the fewest possible {fewest:,}: every distinct beginning once; joyctl {forwarded / fewest:.2f} times"
+    texts = sorted({prompt for item in theirs.items.values() for prompt, _ in item.arguments})
+    # The four requests of a question then differ in their last token alone, and are one row for stock too.
+    assert all(
+        len(encoder.encode(rest).ids) == 1 for rest in {r for i in theirs.items.values() for _, r in i.arguments}
     )
+    rows = [encoded.ids[-SHAPE.context :] for encoded in encoder.encode_batch_fast(texts)]
+    lengths = sorted(map(len, rows), reverse=True)
+    total = sum(lengths)
+    padded = sum(lengths[i] * len(lengths[i : i + BATCH]) for i in range(0, len(lengths), BATCH))
+    forwarded = with_padding = 0
+    for path in cache.rglob("PROMPTS.json"):
+        kept = prompts.read(path.parent)
+        assert kept is not None
+        here, here_padded = units.tokens_forwarded(units.batches(units.sequences(kept, SHAPE.context), BATCH))
+        forwarded, with_padding = forwarded + here, with_padding + here_padded
+    fewest = fewest_tokens(rows)
+    print(f"tokens   stock   {total:11,} ({padded:,} with padding)")
+    print(f"         joyctl  {forwarded:11,} ({with_padding:,} with padding), {total / forwarded:.2f} times fewer")
+    print(f"         fewest  {fewest:11,} distinct beginnings, {total / fewest:.2f} times fewer")
 
 
 def fewest_tokens(rows: Sequence[Sequence[int]]) -> int:
@@ -124,36 +128,30 @@ def fewest_tokens(rows: Sequence[Sequence[int]]) -> int:
 
 
 def _in_common(first: Sequence[int], second: Sequence[int]) -> int:
-    return next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
-def _compare_results(theirs: stock.Stock, place: Path, tasks: Sequence[str]) -> None:
+def _compare_results(theirs: stock.Stock, mine: stock.Stock, tasks: Sequence[str]) -> None:
     """Print how far apart log-likelihoods, predictions and aggregates are."""
-    worst, differing, compared = 0.0, 0, 0
-    for task in tasks:
-        mine = evals_bench.answers(place / "first" / task, place / "prompts")
-        for leaf, doc in {key[:2] for key in mine}:
-            expected = theirs.items[leaf, "none", doc].loglikelihoods
-            got = [mine[leaf, doc, index][0] for index in range(len(expected))]
-            worst = max(worst, *(abs(a - b) for a, b in zip(got, expected, strict=True)))
-            differing += got.index(max(got)) != expected.index(max(expected))
-            compared += 1
-    assert compared == len(theirs.items)
-    print(f"apart    {worst:.2g} nats in a log-likelihood at most (1e-4)")
-    print(f"         {differing} of {compared:,} predictions differ (0)")
-    gaps = [0.0]
-    for task in tasks:
-        for score in results(place / "first", task)["scores"]:
-            key = f"{score['metric']},{score['filter']}"
-            if key in theirs.scores[task]:
-                stderr = theirs.scores[task][f"{score['metric']}_stderr,{score['filter']}"]
-                gaps += [abs(score["value"] - theirs.scores[task][key]), abs(score["stderr"] - stderr)]
-    assert len(gaps) > 2 * len(tasks)
-    print(f"         {max(gaps):.2g} in an aggregate or its standard error at most (1e-9)")
+    if mine.items.keys() != theirs.items.keys():
+        sys.exit(f"joyctl scored {len(mine.items):,} items, stock {len(theirs.items):,}")
+    worst, differing = 0.0, 0
+    for key, item in theirs.items.items():
+        values = zip(mine.items[key].loglikelihoods, item.loglikelihoods, strict=True)
+        worst = max(worst, *(abs(a - b) for a, b in values))
+        differing += mine.items[key].choice != item.choice
+    gaps = [
+        abs(float(value) - float(mine.scores[task][name]))
+        for task in theirs.scores
+        for name, value in theirs.scores[task].items()
+        if "," in name and task != stock.ITS_TASKS
+    ]
+    print(f"apart    {worst:.2g} nats in a log-likelihood at most (1e-4 allowed)")
+    print(f"         {differing} of {len(theirs.items):,} predictions")
+    print(f"         {max(gaps):.2g} in {len(gaps)} aggregates and standard errors at most (1e-9 allowed)")
     for task in tasks[:1]:
-        found = theirs.scores[task]
+        found: dict[str, Any] = theirs.scores[task]
         print(f"         {task}: {found['acc,none']:.4f} ± {found['acc_stderr,none']:.4f} by both")
 
 

@@ -205,9 +205,11 @@ def _evaluate(folder: Path, threads: int, processes: int, progress: Progress | N
 
 def _score(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
     from joyctl.evals.harness import execute
+    from joyctl.evals.sandbox import UNSAFE
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
-    execute(run.eval, folder / "eval", threads=threads, on_progress=progress)
+    unsafe = os.environ.get(UNSAFE) == "1"
+    execute(run.eval, folder / "eval", threads=threads, unsafe=unsafe, on_progress=progress)
     return folder / "eval"
 
 

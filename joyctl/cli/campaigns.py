@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ Policy = Annotated[
 ClusterName = Annotated[str, typer.Option("--cluster", help="Where to run: a cluster's name or file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run; train nothing.")]
 Rerun = Annotated[bool, typer.Option("--rerun", help="Set aside and redo what other settings made.")]
+UnsafeCode = Annotated[
+    bool,
+    typer.Option("--unsafe-code", help="Execute generated code without a sandbox: it can do what you can."),
+]
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,14 @@ def sweep(
     cluster: ClusterName = "local",
     dry_run: DryRun = False,
     rerun: Rerun = False,
+    unsafe_code: UnsafeCode = False,
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
     """Run the grid of durations (and of swept keys, and drops if given): train, export, score."""
     asked = _Asked("sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations)
-    _run(asked, cluster, dry_run=dry_run, rerun=rerun)
+    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
 
 
 def ablate(
@@ -113,6 +119,7 @@ def ablate(
     cluster: ClusterName = "local",
     dry_run: DryRun = False,
     rerun: Rerun = False,
+    unsafe_code: UnsafeCode = False,
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
@@ -121,7 +128,7 @@ def ablate(
     if not drop and not each:
         raise typer.BadParameter("say what to leave out: --drop SOURCE (repeatable) or --each")
     asked = _Asked("ablate", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds)
-    _run(asked, cluster, dry_run=dry_run, rerun=rerun)
+    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
 
 
 def _grid(recipe: Recipe, asked: _Asked) -> Grid:
@@ -170,7 +177,7 @@ def _load(asked: _Asked) -> _Loaded:
 
 
 def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False) -> Prepared:
-    from joyctl.evals.sandbox import probe
+    from joyctl.evals.sandbox import UNSAFE, probe
     from joyctl.launch.prepare import prepare
 
     return prepare(
@@ -180,7 +187,8 @@ def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False) -> Prepa
         results=asked.results,
         data_root=asked.data,
         notify=note,
-        sandbox=on_nodes or probe() is None,  # whether nodes have one, joyctl doctor finds out
+        # Whether nodes have one, joyctl doctor finds out.
+        sandbox=on_nodes or os.environ.get(UNSAFE) == "1" or probe() is None,
     )
 
 
@@ -193,13 +201,19 @@ def _show(prepared: Prepared, asked: _Asked) -> None:
         print_plan(prepared, next_command=_command(asked))
 
 
-def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool) -> None:
+def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
+    from joyctl.evals.sandbox import UNSAFE
     from joyctl.launch.prepare import refuse_drift, replace_drifted
     from joyctl.recipe.load import load_cluster
     from joyctl.store.campaign import campaign_lock, read_campaign_json
 
     cluster, loaded = load_cluster(cluster_name), _load(asked)
     slurm = cluster.kind == "slurm"
+    if unsafe:
+        note("no sandbox: generated programs will run with the permissions of whoever runs the jobs")
+        os.environ[UNSAFE] = "1"
+        if cluster.kind == "slurm":
+            cluster = cluster.model_copy(update={"env": {**cluster.env, UNSAFE: "1"}})
     if dry_run:
         prepared = _prepare(loaded, asked, on_nodes=slurm)
         if cluster.kind == "slurm":
@@ -240,7 +254,15 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool) -> Non
         else:
             from joyctl.cli.running import run_here
 
+            _say_what_is_not_run(prepared, unsafe)
             run_here(prepared, cluster, command=command, as_json=asked.as_json)
+
+
+def _say_what_is_not_run(prepared: Prepared, unsafe: bool) -> None:
+    from joyctl.evals.sandbox import probe
+
+    if not unsafe and any(run.eval.runs_code for run in prepared.plan.runs) and (why := probe()):
+        note(f"generated code will not be run, its scores stay open: no sandbox: {why}; or --unsafe-code")
 
 
 def _warm_up_while_making_data(loaded: _Loaded, asked: _Asked) -> None:

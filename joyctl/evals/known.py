@@ -26,10 +26,10 @@ def require_known(suite: str, tasks: Iterable[str], own: Sequence[Path]) -> None
     A list's items count as names, since that is how tags are written: this is to find what is misspelt, and lm-eval
     itself has the last word.
     """
-    missing = [task for task in dict.fromkeys(tasks) if not any(_has(task, folder) for folder in _likely(task, own))]
+    missing = [task for task in dict.fromkeys(tasks) if not any(_has(task, folder) for folder in (*own, *likely(task)))]
     if not missing:
         return
-    every = {name for folder in (*own, built_in()) for file in folder.rglob("*.yaml") for name in _names(file)}
+    every = {name for folder in (*own, built_in()) for file in folder.rglob("*.yaml") for name in names(file)}
     problems = [
         Problem(
             f"suite {suite}", "tasks", f"unknown task '{task}': lm-eval has none{did_you_mean(task, sorted(every))}"
@@ -48,19 +48,19 @@ def built_in() -> Path:
     return Path(found.submodule_search_locations[0]) / "tasks"
 
 
-def _likely(task: str, own: Sequence[Path]) -> Iterator[Path]:
+def likely(task: str) -> Iterator[Path]:
     """Folders that are quick to look through: a task's file is mostly in a folder called by how its name begins."""
-    yield from own
     while task:
         yield built_in() / task
         task = task.rpartition("_")[0]
 
 
 def _has(task: str, folder: Path) -> bool:
-    return any(task in _names(file, listed=False) for file in folder.rglob("*.yaml"))
+    return any(task in names(file, listed=False) for file in folder.rglob("*.yaml"))
 
 
-def _names(file: Path, *, listed: bool = True) -> set[str]:
+def names(file: Path, *, listed: bool = True) -> set[str]:
+    """Tasks, groups and tags that a task file names; with `listed` all items of lists as well."""
     text = file.read_bytes()
     found = {*_NAMED.findall(text), *(_LISTED.findall(text) if listed else ())}
     return {name.decode() for name in found}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -69,6 +71,7 @@ class Pool:
             self._executor.shutdown(wait=False, cancel_futures=True)
             for child in children:
                 child.terminate()
+            self._executor.shutdown(wait=True)
             del self._executor
 
     @cached_property
@@ -98,6 +101,7 @@ _engine: Engine | JoyctlError | None = None
 def _start(folder: Path, batch_size: int, threads: int, numbers: multiprocessing.queues.SimpleQueue[int]) -> None:
     from joyctl.evals import preload  # noqa: F401 - sets what the libraries read from the environment
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     global _engine
     torch.set_num_threads(threads)
     gpus = torch.cuda.device_count()
@@ -106,6 +110,14 @@ def _start(folder: Path, batch_size: int, threads: int, numbers: multiprocessing
         _engine = Engine(folder, batch_size, device=f"cuda:{number % gpus}" if gpus else "cpu")
     except JoyctlError as error:  # raised here it would count as a process that was killed
         _engine = error
+
+
+def _end_with_parent() -> None:
+    """A killed parent says no good-bye, and its children would wait for units for ever, on their GPUs."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _answer(unit: Unit) -> list[Answer]:

@@ -39,6 +39,8 @@ from joyctl.evals import seccomp
 from joyctl.evals.inside import candidate, judge
 from joyctl.evals.jail import INSTALL, Jail, JailEndedError, jailed, start_error
 
+UNSAFE = "JOYCTL_UNSAFE_CODE"
+"""Environment variable that has a campaign's jobs execute generated code without a sandbox, where it is 1."""
 TIMEOUT = 5.0
 """Seconds by the clock that a program and its test have together."""
 _GRACE = 2.0

@@ -20,17 +20,18 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import datasets
-import lm_eval.tasks
+import lm_eval
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 from lm_eval.tasks import TaskManager
 
 from joyctl.campaign.spec import EvalSpec
 from joyctl.errors import Missing, Problem, RecipeError
+from joyctl.evals import known
 from joyctl.evals.sandbox import Verdict, pass_at_k, run_programs
 from joyctl.recipe.suite import SuiteTask
 
 HELDOUT = "heldout_"
-_BUILT_IN = Path(lm_eval.tasks.__file__).parent
+_BUILT_IN = known.built_in()
 
 
 class Loaded:
@@ -203,16 +204,8 @@ def _places(name: str, own: Sequence[Path]) -> Iterator[list[Path]]:
     """Ever more folders to look for task files in: the suite's own, the built-in task's, all."""
     if own:
         yield [*own]
-    stem = name
-    likely = []
-    while stem:
-        likely.append(_BUILT_IN / stem)
-        stem = stem.rpartition("_")[0]
-    pattern = re.compile(
-        rb"^[\"']?(?:task|group|tag)[\"']?:\s*[\"']?" + re.escape(name.encode()) + rb"[\"']?\s*$", re.M
-    )
-    for root in (*likely, _BUILT_IN):
-        holders = sorted({path.parent for path in root.rglob("*.yaml") if pattern.search(path.read_bytes())})
+    for root in (*known.likely(name), _BUILT_IN):
+        holders = sorted({file.parent for file in root.rglob("*.yaml") if name in known.names(file, listed=False)})
         if holders:
             yield [*holders, *own]
             yield [*{_BUILT_IN / folder.relative_to(_BUILT_IN).parts[0] for folder in holders}, *own]
