@@ -110,3 +110,15 @@ def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 def bench_texts(folder: Path) -> list[str]:
     """All text of such a folder, for a tokenizer."""
     return [path.read_text() for path in sorted(folder.rglob("*.jsonl"))]
+
+
+def tear(path: Path) -> None:
+    """As a full disk or a lost node leaves a file."""
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path: Path) -> None:
+    """One bit, two thirds in."""
+    content = bytearray(path.read_bytes())
+    content[len(content) * 2 // 3] ^= 4
+    path.write_bytes(bytes(content))

@@ -34,7 +34,8 @@ class Encoder:
                 shape = transformers.AutoModelForCausalLM.from_config(config)
             self._lm = HFLM(pretrained=shape, tokenizer=tokenizer, batch_size=1)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise Missing(f"the model folder {folder} does not load: {error}", hint="Export it again.") from error
+            why = str(error).strip().partition("\n")[0]
+            raise Missing(f"the model folder {folder} does not load: {why}", hint="Export it again.") from error
         self.config = config
         self.tokenizer_sha256 = self._digest(tokenizer_digest(folder))
         self._rules = _safe_to_cut(tokenizer)

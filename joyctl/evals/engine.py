@@ -48,7 +48,8 @@ class Engine:
         try:
             self._lm = HFLM(pretrained=str(folder), device=device, dtype=dtype, batch_size=batch_size)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise Missing(f"the model folder {folder} does not load: {error}", hint="Export it again.") from error
+            why = str(error).strip().partition("\n")[0]
+            raise Missing(f"the model folder {folder} does not load: {why}", hint="Export it again.") from error
         self._model = self._lm.model
         self._keeps = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._beginning: tuple[bytes, Any] = (b"", None)

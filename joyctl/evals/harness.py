@@ -158,7 +158,9 @@ class _Work:
 
         # Neither how batches are formed nor what computes them changes a prompt.
         depends = {key: value for key, value in parts.items() if key not in ("batch_size", "dtype", "backend")}
-        return cached(self.prompts, depends, loaded, self.encoder)
+        asked = cached(self.prompts, depends, loaded, self.encoder)
+        _check_tails(loaded, asked, self.encoder.max_length)
+        return asked
 
     def _answered(self, loaded: Loaded, asked: Prompts, parts: dict[str, Any], *, texts: bool = True) -> Journal:
         """A journal that holds all answers, those found and those that were missing; without `texts` all but those."""
@@ -358,6 +360,18 @@ def _check_room(loaded: Loaded, encoder: Encoder) -> None:
             wanted = encoder.max_length - encoder.room(settings)
             message = f"{name} generates up to {wanted:,} tokens, but the model's context is {encoder.max_length:,}"
             remedy = "Set max_gen_toks of the task in the suite, or leave the task out."
+            raise RecipeError([Problem("suite", f"tasks, {loaded.name}", message)], hint=remedy)
+
+
+def _check_tails(loaded: Loaded, asked: Prompts, max_length: int) -> None:
+    """Where a continuation alone is longer than the model accepts, lm-eval stops with an assertion."""
+    for number, (leaf, doc, _, _) in enumerate(asked.pair_keys.tolist()):
+        if (length := len(asked.tails[number])) > max_length:
+            message = (
+                f"an answer of {asked.leaves[leaf]} (item {doc}) is {length:,} tokens long, but the model's context "
+            )
+            message += f"is {max_length:,}"
+            remedy = "Leave the task out of the suite, or give a model with a longer context."
             raise RecipeError([Problem("suite", f"tasks, {loaded.name}", message)], hint=remedy)
 
 
