@@ -18,10 +18,10 @@ REQUIRED = {word for word in os.environ.get("JOYCTL_REQUIRE", "").split(",") if 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, files stay whole, for what their tests share, and one process has the one Slurm."""
+    """Mark what runs on the one Slurm; those tests mostly wait, so `make test` runs them beside all others."""
     for item in items:
-        group = "slurm" if "slurm" in getattr(item, "fixturenames", ()) else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        if "slurm" in getattr(item, "fixturenames", ()) or item.path.name == "test_slurm_cluster.py":
+            item.add_marker("slurm")
 
 
 @pytest.hookimpl(hookwrapper=True)

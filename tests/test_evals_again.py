@@ -112,6 +112,7 @@ def answered(out: Path) -> int:
 # ---- processes
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bits_of_one(
     model: Path, spec: EvalSpec, whole: Path, prompts: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_two_processes_give_the_bits_of_one(
     same(tmp_path / "two", whole)
 
 
+@pytest.mark.slow
 def test_threads_change_nothing_that_counts(
     model: Path, spec: EvalSpec, whole: Path, prompts: Path, tmp_path: Path
 ) -> None:
@@ -169,6 +171,7 @@ def in_child(work: Callable[..., None], *arguments: Any) -> int | None:
     return child.exitcode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_run_goes_on_where_it_was(
     model: Path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from joyctl.report import notes
 from joyctl.report.aggregate import Composite, estimate
@@ -10,6 +11,10 @@ from joyctl.report.deltas import Delta
 from joyctl.report.report import Report
 from joyctl.report.results import Score
 from joyctl.report.sheet import PROXY_UNITS, Cell, Column, Row
+from joyctl.store.fingerprint import fingerprint
+
+_DIGEST = 64
+"""Characters of a SHA-256."""
 
 
 def render_markdown(report: Report) -> str:
@@ -128,8 +133,23 @@ def _protocols(report: Report) -> str:
     body = []
     for task, digest in tasks.items():
         parts = report.results.protocols.get(digest, {})
-        body.append((task, f"`{digest[:12]}`", "; ".join(f"{key} {value}" for key, value in parts.items())))
+        body.append((task, f"`{digest[:12]}`", "; ".join(f"{key} {_brief(value)}" for key, value in parts.items())))
     return _table(("task", "protocol", "parts"), body, left=3)
+
+
+def _brief(value: Any) -> str:
+    """A part of a protocol in few words: of what is said of every leaf task the one value, or a digest of them all.
+
+    The values themselves are in results.json.
+    """
+    if isinstance(value, str) and len(value) == _DIGEST:
+        return f"`{value[:12]}`"
+    if not isinstance(value, dict) or any(isinstance(inner, dict) for inner in value.values()):
+        return str(value)
+    distinct = list(dict.fromkeys(map(str, value.values())))
+    if len(distinct) <= 1:
+        return _brief(distinct[0]) if distinct else "none"
+    return f"`{fingerprint(value)[:12]}` ({len(value)} tasks)"
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:
