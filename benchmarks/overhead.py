@@ -108,7 +108,7 @@ def _score_here(campaign: Path) -> float:
     spec = RunSpec.model_validate_json((folder / "run.json").read_bytes()).eval
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        evaluate(folder / "hf", spec, Path(out))
+        evaluate(folder / "hf", spec, Path(out), prompts=campaign / "prompts")
         execute(spec, Path(out))
         return time.perf_counter() - start
 
