@@ -365,14 +365,14 @@ def _check_room(loaded: Loaded, encoder: Encoder) -> None:
 
 def _check_tails(loaded: Loaded, asked: Prompts, max_length: int) -> None:
     """Where a continuation alone is longer than the model accepts, lm-eval stops with an assertion."""
-    for number, (leaf, doc, _, _) in enumerate(asked.pair_keys.tolist()):
-        if (length := len(asked.tails[number])) > max_length:
-            message = (
-                f"an answer of {asked.leaves[leaf]} (item {doc}) is {length:,} tokens long, but the model's context "
-            )
-            message += f"is {max_length:,}"
-            remedy = "Leave the task out of the suite, or give a model with a longer context."
-            raise RecipeError([Problem("suite", f"tasks, {loaded.name}", message)], hint=remedy)
+    lengths = asked.tails.lengths
+    if len(lengths) and (longest := int(lengths.max())) > max_length:
+        leaf, doc, _, _ = asked.pair_keys[int(lengths.argmax())].tolist()
+        message = (
+            f"an answer of {asked.leaves[leaf]} (item {doc}) has {longest:,} tokens, the context {max_length:,}"
+        )
+        remedy = "Leave the task out of the suite, or give a model with a longer context."
+        raise RecipeError([Problem("suite", f"tasks, {loaded.name}", message)], hint=remedy)
 
 
 def _check_model(folder: Path) -> None:

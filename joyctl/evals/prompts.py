@@ -50,6 +50,11 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.ends)
 
+    @property
+    def lengths(self) -> Ints:
+        """Tokens of every sequence, of shape (sequences,)."""
+        return np.diff(self.ends, prepend=0)
+
     def __getitem__(self, index: int) -> Ints:
         return self.values[self.ends[index - 1] if index else 0 : self.ends[index]]
 

@@ -119,18 +119,13 @@ def cut_items(prompts: Prompts, max_length: int, lengths: Sequence[int], room: M
     """Items of which a prompt loses its beginning: a pair longer than the model's length and one more, or a prompt
     longer than `room`, by leaf task, that generating leaves. `lengths` as for `generations`.
     """
-    heads, tails = _sizes(prompts.heads.ends), _sizes(prompts.tails.ends)
-    long = heads[prompts.pair_heads] + tails > max_length + 1
+    long = prompts.heads.lengths[prompts.pair_heads] + prompts.tails.lengths > max_length + 1
     rolling = np.array([kind == "loglikelihood_rolling" for kind in prompts.types])
     cut = {(key[0], key[1]) for key in prompts.pair_keys[long].tolist() if not rolling[key[0]]}
     for key, text in zip(prompts.generation_keys.tolist(), prompts.generation_texts.tolist(), strict=True):
         if lengths[text] > room[key[0]]:
             cut.add((key[0], key[1]))
     return len(cut)
-
-
-def _sizes(ends: Ints) -> Ints:
-    return np.diff(ends, prepend=0)
 
 
 def tokens_forwarded(made: Sequence[Batch]) -> tuple[int, int]:
