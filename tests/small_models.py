@@ -88,7 +88,7 @@ def make_model(
     return _save(_build(family, _vocabulary(tokenizer), shape or Shape()), tokenizer, folder)
 
 
-def make_trained_model(folder: Path, tokenizer: Path, *, steps: int = 100, seed: int = 0) -> Path:
+def make_trained_model(folder: Path, tokenizer: Path, *, steps: int = 150, seed: int = 0) -> Path:
     """A llama that has read some hundred thousand tokens of prose, worked problems and multiple choice."""
     import torch
     import transformers

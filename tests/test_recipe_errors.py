@@ -69,7 +69,11 @@ def test_the_recipe_that_the_tests_spoil_is_sound():
     ("old", "new", "expected"),
     [
         ("  suite: micro", "  sweet: micro", "21:3 eval.sweet: unknown key; did you mean 'eval.suite'?"),
-        ("  suite: micro", "  zzz: 1", "21:3 eval.zzz: unknown key; known here: suite, data, batch_size, backend, limit"),
+        (
+            "  suite: micro",
+            "  zzz: 1",
+            "21:3 eval.zzz: unknown key; known here: suite, data, batch_size, backend, limit",
+        ),
         ("eval:\n  suite: micro", "lr: 1", "20:1 lr: unknown key; did you mean 'optimizer.lr'?"),
         ("hypothesis:", "hypotesis:", "1:1 hypotesis: unknown key; did you mean 'hypothesis'?"),
         (

@@ -147,7 +147,10 @@ def test_joined_suites_have_what_is_in_both_once():
 
 
 def test_one_task_with_two_settings_cannot_be_joined():
-    write("suites/other.yaml", "tasks:\n  - task: piqa\n  - task: mmlu\n    n_shot: 0\n    metric: acc,none\n    baseline: 0.25\n")
+    write(
+        "suites/other.yaml",
+        "tasks:\n  - task: piqa\n  - task: mmlu\n    n_shot: 0\n    metric: acc,none\n    baseline: 0.25\n",
+    )
     core = next(Path(__file__).parents[1].glob("recipes/suites/core.yaml"))
     assert problems("core+other") == [f"suites/other.yaml:3:5 tasks[1]: 'mmlu' is in {core} too, with another n_shot"]
 

@@ -368,9 +368,7 @@ def _check_tails(loaded: Loaded, asked: Prompts, max_length: int) -> None:
     lengths = asked.tails.lengths
     if len(lengths) and (longest := int(lengths.max())) > max_length:
         leaf, doc, _, _ = asked.pair_keys[int(lengths.argmax())].tolist()
-        message = (
-            f"an answer of {asked.leaves[leaf]} (item {doc}) has {longest:,} tokens, the context {max_length:,}"
-        )
+        message = f"an answer of {asked.leaves[leaf]} (item {doc}) has {longest:,} tokens, the context {max_length:,}"
         remedy = "Leave the task out of the suite, or give a model with a longer context."
         raise RecipeError([Problem("suite", f"tasks, {loaded.name}", message)], hint=remedy)
 
