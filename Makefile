@@ -44,6 +44,8 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/overhead.py
+	[ -z "$$JOYCTL_BENCH_DATA" ] || $(BIN)/python benchmarks/sandbox.py
+	[ -z "$$JOYCTL_BENCH_DATA" ] || $(BIN)/python benchmarks/mmlu.py --quick
 
 # In build/slurm, on the loopback address; its packages are those of .ci/run.
 slurm-up: setup

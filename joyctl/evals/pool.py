@@ -16,6 +16,7 @@ import torch
 
 from joyctl.errors import JoyctlError
 from joyctl.evals.engine import Answer, Engine
+from joyctl.evals.quick import quiet
 from joyctl.evals.units import Unit
 
 _AHEAD = 2
@@ -99,8 +100,7 @@ _engine: Engine | JoyctlError | None = None
 
 
 def _start(folder: Path, batch_size: int, threads: int, numbers: multiprocessing.queues.SimpleQueue[int]) -> None:
-    from joyctl.evals import preload  # noqa: F401 - sets what the libraries read from the environment
-
+    quiet()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     global _engine
     torch.set_num_threads(threads)

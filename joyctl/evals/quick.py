@@ -52,5 +52,11 @@ def quick_and_quiet(threads: int) -> Iterator[None]:
             log.setLevel(level)
 
 
+def quiet() -> None:
+    """No progress bars and no warnings of lm-eval's, for a process that does nothing but score."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+
+
 def _no_bar(items: Iterable[Any], **_: object) -> Iterable[Any]:
     return items
