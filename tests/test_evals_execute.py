@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,38 @@ def test_responses_to_other_prompts_are_refused(generated: Path, tmp_path: Path)
     with pytest.raises(Refused, match="changed: documents"):
         execute(world.spec(moved), generated)
     assert content(generated) == before
+
+
+# ---- several samples a problem
+
+
+@needs_sandbox
+def test_samples_are_drawn_alike_in_any_number_of_processes_and_give_pass_at_k(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "tasks"
+    shutil.copytree(data / "tasks", own)
+    (own / "four.yaml").write_text(f"""\
+include: {own / "micro_code.yaml"}
+task: four
+repeats: 4
+metric_list:
+  - metric: !function utils.pass_at_k
+    aggregation: mean
+    higher_is_better: true
+    k: [1, 2, 4]
+generation_kwargs: {{until: ["\\ndef"], do_sample: true, temperature: 1.0, max_gen_toks: 32}}
+""")
+    spec = world.spec(data, tasks=[{"task": "four", "runs_code": True}], heldout=False, include_path=[str(own)])
+    for name, processes in (("one", 1), ("two", 2)):
+        evaluate(model, spec, tmp_path / name, processes=processes)
+        execute(spec, tmp_path / name, threads=2)
+    found = json.loads((tmp_path / "one" / "four" / "results.json").read_text())
+    assert found["scores"] == json.loads((tmp_path / "two" / "four" / "results.json").read_text())["scores"]
+    rows = [json.loads(line) for line in (tmp_path / "one" / "four" / "samples.jsonl").read_text().splitlines()]
+    assert len(rows) == 8 and {row["passed"] for row in rows} != {0}
+    values = {score["metric"]: score["value"] for score in found["scores"]}
+    for k in (1, 2, 4):
+        chances = [1 - math.comb(4 - row["passed"], k) / math.comb(4, k) for row in rows]
+        assert values[f"pass@{k}"] == pytest.approx(sum(chances) / 8)
+    assert 0 < values["pass@1"] < values["pass@4"]  # samples differ, some pass
