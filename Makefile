@@ -28,10 +28,11 @@ demo: setup
 	$(BIN)/joyctl sweep tiny --drop math --drop code --at 20
 	$(BIN)/joyctl report tiny
 
-# Tests on the real Slurm mostly wait, so they run beside the others; what they said comes at the end.
+# Tests on the real Slurm mostly wait, so they run beside the others; what they said comes at the end. Under `set -m` they
+# hear SIGINT, which a script's background processes ignore.
 test: setup
 	mkdir -p build
-	$(BIN)/python -m pytest -m slurm >build/test-slurm.log 2>&1 & slurm=$$!; trap 'kill $$slurm 2>/dev/null || true' INT TERM EXIT; \
+	set -m; $(BIN)/python -m pytest -m slurm >build/test-slurm.log 2>&1 & slurm=$$!; set +m; trap 'kill $$slurm 2>/dev/null || true' INT TERM EXIT; \
 	rest=0; $(BIN)/python -m pytest -m 'not slurm' || rest=$$?; \
 	code=0; wait $$slurm || code=$$?; trap - EXIT; cat build/test-slurm.log; exit $$((rest ? rest : code))
 
