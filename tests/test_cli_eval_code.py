@@ -251,7 +251,7 @@ def test_stopped_it_writes_nothing(folder: Path, how: signal.Signals) -> None:
     process.send_signal(how)
     out, error = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
-    assert error == "stopped; nothing was written.\n"
+    assert error == "stopped\nNothing was written.\n"
     assert {path.name for path in folder.iterdir()} == {"problems.jsonl", "samples.jsonl", "s.jsonl"}
 
 

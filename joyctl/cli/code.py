@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from joyctl.cli.words import Json, note
-from joyctl.errors import Interrupted, Missing, Problem, RecipeError
+from joyctl.cli.words import Json, interruptible, note
+from joyctl.errors import Missing, Problem, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +70,7 @@ def eval_code(
         note("no sandbox: the programs run with your permissions")
     elif why := probe():
         raise Missing(f"no sandbox: {why}", hint="or, if the programs are harmless: --unsafe-code")
-    with _interruptible(), _progress(len(found)) as tell:
+    with interruptible("Nothing was written."), _progress(len(found)) as tell:
         judged = judge(found, tasks, workers=workers, timeout=timeout or TIMEOUT, unsafe=unsafe, on_verdict=tell)
     judged.write(results)
     for message in left_out:
@@ -110,18 +109,6 @@ def _check_attempted(path: Path, found: Sequence[Mapping[str, Any]], tasks: Mapp
             return
         problem = Problem(str(path), "", f"{told}; the first without: {left[0]}")
         raise RecipeError([problem], hint="--partial scores those that have.")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block as Interrupted."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("stopped; nothing was written.") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from joyctl.cli.words import Json, note
-from joyctl.errors import Interrupted, Missing, Problem, Refused
+from joyctl.cli.words import Json, interruptible, note
+from joyctl.errors import Missing, Problem, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +122,7 @@ def _score(model: Path, spec: EvalSpec, out: Path, processes: int | None, unsafe
     from joyctl.evals import harness
     from joyctl.store.files import write_json
 
-    with _interruptible(), _progress() as tell:
+    with interruptible("The same command goes on from there."), _progress() as tell:
         try:
             harness.evaluate(
                 model,
@@ -153,18 +152,6 @@ def _gpus() -> int:
     import torch
 
     return max(1, torch.cuda.device_count())
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block as Interrupted."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("stopped", hint="The same command goes on from there.") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

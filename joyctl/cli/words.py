@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from joyctl.errors import Problem, RecipeError
+from joyctl.errors import Interrupted, Problem, RecipeError
 
 Words = Annotated[
     list[str] | None,
@@ -54,6 +57,18 @@ def check_policy(text: str | None) -> str | None:
         message = "unknown policy; give renormalise, shrink or replace:SOURCE"
         raise RecipeError([Problem(f"--policy {text}", "", message)])
     return text
+
+
+@contextmanager
+def interruptible(hint: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block as Interrupted, with what that means as `hint`."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("stopped", hint=hint) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def note(text: str) -> None:
