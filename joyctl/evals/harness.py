@@ -63,6 +63,7 @@ def evaluate(
     _check_model(model_folder)
     model = model_digest(model_folder)
     # The libraries behind this take seconds to import: not before the inputs are known to be there.
+    from joyctl.evals import preload  # noqa: F401 - sets what the libraries read from the environment
     from joyctl.evals.encode import Encoder
     from joyctl.evals.pool import Pool
     from joyctl.evals.quick import quick_and_quiet

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 
+KEPT_OFFLINE = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+"""Whether the user, and not only this module, wants nothing from the network."""
+
 for _name, _value in {
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",

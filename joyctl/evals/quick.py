@@ -23,18 +23,23 @@ import lm_eval.utils
 import torch
 from transformers.utils import logging as transformers_logging
 
+USERS_CACHE = datasets.config.HF_DATASETS_CACHE
+"""Where `datasets` keeps what it has from the hub, whatever is changed below."""
+
 
 @contextmanager
 def quick_and_quiet(threads: int) -> Iterator[None]:
     """Inside this block lm-eval leaves out the above, and torch computes with so many threads."""
     torch.set_num_threads(threads)
-    log = logging.getLogger("lm_eval")
-    level, cache, bar = log.level, datasets.config.HF_DATASETS_CACHE, lm_eval.api.task.tqdm
+    logs = [logging.getLogger(name) for name in ("lm_eval", "huggingface_hub", "datasets")]
+    levels = [log.level for log in logs]
+    cache, bar = datasets.config.HF_DATASETS_CACHE, lm_eval.api.task.tqdm
     bars_shown = not datasets.are_progress_bars_disabled()
     weights_bar_shown = transformers_logging.is_progress_bar_enabled()
     with tempfile.TemporaryDirectory(prefix="joyctl-datasets-") as folder:
         try:
-            log.setLevel(logging.ERROR)
+            for log in logs:
+                log.setLevel(logging.ERROR)
             datasets.config.HF_DATASETS_CACHE = Path(folder)
             datasets.disable_progress_bars()
             transformers_logging.disable_progress_bar()
@@ -49,7 +54,8 @@ def quick_and_quiet(threads: int) -> Iterator[None]:
             if bars_shown:
                 datasets.enable_progress_bars()
             datasets.config.HF_DATASETS_CACHE = cache
-            log.setLevel(level)
+            for log, level in zip(logs, levels, strict=True):
+                log.setLevel(level)
 
 
 def quiet() -> None:

@@ -19,7 +19,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from joyctl.evals import preload  # isort: skip - it sets the environment that the others read
+
 import datasets
+import huggingface_hub.constants
 import lm_eval
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 from lm_eval.tasks import TaskManager
@@ -27,6 +30,7 @@ from lm_eval.tasks import TaskManager
 from joyctl.campaign.spec import EvalSpec
 from joyctl.errors import Missing, Problem, RecipeError
 from joyctl.evals import known
+from joyctl.evals.quick import USERS_CACHE
 from joyctl.evals.sandbox import Verdict, pass_at_k, run_programs
 from joyctl.recipe.suite import SuiteTask
 
@@ -260,14 +264,37 @@ _FORMATS = ("json", "csv", "parquet", "text", "arrow")
 
 
 def _from_hub(load_dataset: Callable[..., Any], task: str, path: str, *args: Any, **kwargs: Any) -> Any:
+    """From the user's cache without a look at the network, else from the hub, unless HF_HUB_OFFLINE forbids it."""
+    kwargs.setdefault("cache_dir", str(USERS_CACHE))
     try:
         return load_dataset(path, *args, **kwargs)
     except (OSError, ValueError) as error:
-        raise Missing(
-            f"no data for task {task}: dataset {path} is not in this machine's cache, and the hub was not reached",
-            hint=f"Download it once (huggingface-cli download --repo-type dataset {path}), or put it below a folder "
-            "and set eval.data to that.",
-        ) from error
+        why: Exception = error
+    if not preload.KEPT_OFFLINE:
+        with _online():
+            try:
+                return load_dataset(path, *args, **kwargs)
+            except (OSError, ValueError) as error:
+                why = error
+    raise Missing(
+        f"no data for task {task}: dataset {path} is not in this machine's cache, and the hub was not reached",
+        hint=f"Load it once where there is a network (joyctl eval HF_DIR), or put it below a folder as {path} and set "
+        "eval.data to that folder.",
+    ) from why
+
+
+@contextmanager
+def _online() -> Iterator[None]:
+    """While this block runs, datasets may come over the network; both libraries look at these at every request."""
+    places: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
+    before = [place.HF_HUB_OFFLINE for place in places]
+    for place in places:
+        place.HF_HUB_OFFLINE = False
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
 
 
 @contextmanager
