@@ -9,7 +9,8 @@ from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.rules import did_you_mean
 
 Kind = Literal["recipe", "cluster", "suite"]
-_PLACES: dict[Kind, str] = {"recipe": "recipes", "cluster": "clusters", "suite": "recipes/suites"}
+PLACES: dict[Kind, str] = {"recipe": "recipes", "cluster": "clusters", "suite": "recipes/suites"}
+"""Where a checkout keeps the built-in files of each kind."""
 
 
 def builtin_folder(kind: Kind) -> Path:
@@ -18,8 +19,8 @@ def builtin_folder(kind: Kind) -> Path:
     An installed wheel has them inside the package (setup.py puts them there), a source checkout at its top.
     """
     package = Path(__file__).parent.parent
-    installed = package / "builtin" / _PLACES[kind]
-    return installed if installed.is_dir() else package.parent / _PLACES[kind]
+    installed = package / "builtin" / PLACES[kind]
+    return installed if installed.is_dir() else package.parent / PLACES[kind]
 
 
 def builtin_names(kind: Kind) -> list[str]:
