@@ -20,9 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -97,7 +98,7 @@ def _compare_tokens(theirs: stock.Stock, tokenizer: Path, cache: Path) -> None:
     """
     from tokenizers import Tokenizer
 
-    from joyctl.evals import prompts, units
+    from joyctl.evals import prefixes, prompts, units
 
     encoder = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     texts = sorted({prompt for item in theirs.items.values() for prompt, _ in item.arguments})
@@ -115,21 +116,10 @@ def _compare_tokens(theirs: stock.Stock, tokenizer: Path, cache: Path) -> None:
         assert kept is not None
         here, here_padded = units.tokens_forwarded(units.batches(units.sequences(kept, SHAPE.context), BATCH))
         forwarded, with_padding = forwarded + here, with_padding + here_padded
-    fewest = fewest_tokens(rows)
+    fewest = prefixes.fewest_tokens([np.array(row) for row in rows])
     print(f"tokens   stock   {total:11,} ({padded:,} with padding)")
     print(f"         joyctl  {forwarded:11,} ({with_padding:,} with padding), {total / forwarded:.2f} times fewer")
     print(f"         fewest  {fewest:11,} distinct beginnings, {total / fewest:.2f} times fewer")
-
-
-def fewest_tokens(rows: Sequence[Sequence[int]]) -> int:
-    """Number of distinct beginnings of all rows: nodes of their trie."""
-    ordered = sorted(rows)
-    return sum(map(len, ordered)) - sum(_in_common(a, b) for a, b in pairwise(ordered))
-
-
-def _in_common(first: Sequence[int], second: Sequence[int]) -> int:
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
 def _compare_results(theirs: stock.Stock, mine: stock.Stock, tasks: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from evals_world import evaluate
 
 from joyctl.errors import Missing, Refused
+from joyctl.evals.answers import read_answers
 from joyctl.evals.harness import execute
 from joyctl.evals.sandbox import probe
 
@@ -160,9 +161,8 @@ def test_without_whole_responses_executing_says_so_and_generating_makes_them(
     again: set[str] = set()
     evaluate(model, world.spec(data), generated, on_progress=lambda task, *_: again.add(task))
     assert again == {"micro_code"}
-    whole = {name: sorted(text.splitlines()) for name, text in content(made).items() if "answers" in name}
-    found = {name: sorted(text.splitlines()) for name, text in content(generated).items() if "answers" in name}
-    assert {name: len(lines) for name, lines in whole.items()}.keys() == found.keys()
+    whole, found = (read_answers(place / "micro_code") for place in (made, generated))
+    assert whole is not None and found == whole
 
 
 @needs_sandbox

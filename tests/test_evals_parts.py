@@ -226,6 +226,24 @@ def test_a_model_shares_beginnings_or_goes_lm_evals_way_with_the_same_numbers(
     assert ("shared beginnings are off" in capfd.readouterr().err) is not shares
 
 
+# ---- a diverged model
+
+
+def test_proxies_of_a_diverged_model_are_no_numbers_rather_than_wrong_ones() -> None:
+    from joyctl.evals import proxies
+    from joyctl.evals.samples import mean_score, ratio_score
+    from joyctl.evals.scoring import _finite
+
+    for broken in (float("nan"), float("-inf")):
+        of = {**proxies.of_choices([broken] * 4, 1), **proxies.of_gold(broken, " B")}
+        row = _finite(of)
+        assert row["gold_nll"] is None and row["norm_correct_prob"] is None and row["gold_bytes"] == 2
+        sound = _finite({**proxies.of_choices([-1.0, -2.0, -3.0, -4.0], 1), **proxies.of_gold(-2.0, " B")})
+        assert mean_score("norm_correct_prob", "none", [sound, row])["value"] is None
+        assert ratio_score("gold_bits_per_byte", "none", [sound, row], "gold_nll", "gold_bytes")["value"] is None
+        assert mean_score("norm_correct_prob", "none", [sound])["value"] == pytest.approx(sound["norm_correct_prob"])
+
+
 # ---- the file of answers
 
 

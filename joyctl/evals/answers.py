@@ -53,10 +53,9 @@ class Journal:
 
     def add(self, answers: Iterable[tuple[Any, ...]]) -> None:
         """Write the answers to one unit; killed right after, they are there."""
-        made = [(key, value[0] if len(value) == 1 else value) for key, *value in answers]
-        kept = [(key, tuple(value) if isinstance(value, list) else value) for key, value in made]
+        kept: dict[Key, Value] = {key: value[0] if len(value) == 1 else (value[0], value[1]) for key, *value in answers}
         file = self._open()
-        file.write(_line({"answers": [_entry(key, value) for key, value in kept]}).encode())
+        file.write(_line({"answers": [_entry(key, value) for key, value in kept.items()]}).encode())
         file.flush()
         self.answers.update(kept)
 

@@ -92,9 +92,9 @@ class Encoder:
         ids = dict(zip(contexts, self._batch(contexts), strict=True))
         if self._rules:
             found = self._by_their_ends(moved, ids)
-            if all(found[i] == self._whole(*moved[i], ids) for i in range(0, len(moved), _CHECK_EVERY)):
+            if all(found[i] == self._whole(*moved[i]) for i in range(0, len(moved), _CHECK_EVERY)):
                 return self._split(moved, found, ids)
-        return self._split(moved, self._wholes(moved, ids), ids)
+        return self._split(moved, self._wholes(moved), ids)
 
     def _split(
         self, pairs: Sequence[tuple[str, str]], wholes: Sequence[list[int]], ids: dict[str, list[int]]
@@ -113,15 +113,15 @@ class Encoder:
                 tails.append(whole[1:])
         return heads, tails
 
-    def _whole(self, context: str, continuation: str, ids: dict[str, list[int]]) -> list[int]:
+    def _whole(self, context: str, continuation: str) -> list[int]:
         """One pair as lm-eval encodes it; without a context, without special tokens."""
         whole: list[int] = self._lm.tok_encode(context + continuation, add_special_tokens=None if context else False)
         return whole
 
-    def _wholes(self, pairs: Sequence[tuple[str, str]], ids: dict[str, list[int]]) -> list[list[int]]:
+    def _wholes(self, pairs: Sequence[tuple[str, str]]) -> list[list[int]]:
         with_context = self._batch([context + continuation for context, continuation in pairs if context])
         rest = iter(with_context)
-        return [next(rest) if pair[0] else self._whole(*pair, ids) for pair in pairs]
+        return [next(rest) if pair[0] else self._whole(*pair) for pair in pairs]
 
     def _by_their_ends(self, pairs: Sequence[tuple[str, str]], ids: dict[str, list[int]]) -> list[list[int]]:
         """Whole encodings from a context's and that of its last lines with the continuation.
@@ -137,7 +137,7 @@ class Encoder:
             if cut and tokens[-len(rest) :] == rest:
                 kept[context] = len(tokens) - len(rest)
         ends = self._plain([context[cuts[context] :] + end for context, end in pairs if context in kept])
-        others = self._wholes([pair for pair in pairs if pair[0] not in kept], ids)
+        others = self._wholes([pair for pair in pairs if pair[0] not in kept])
         ending, other = iter(ends), iter(others)
         return [
             ids[context][: kept[context]] + next(ending) if context in kept else next(other) for context, _ in pairs

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from joyctl.evals.vllm import Vllm
 
 RESULTS, SAMPLES = "results.json", "samples.jsonl"
+_AGAIN = "Have them made again: remove DONE.eval.json of the run and repeat the command."
 Progress = Callable[[str, int, int], None]
 """Called with (task, items done, items)."""
 
@@ -248,19 +249,19 @@ def execute(
             if changes:
                 raise Refused(
                     f"the answers in {folder} are of another protocol; changed: {', '.join(c[0] for c in changes)}",
-                    hint="Have them generated again: remove DONE.eval.json of the run and repeat the command.",
+                    hint=_AGAIN,
                 )
             requests = requests_of(loaded)
             if texts_digest(requests) != header.prompts_sha256:
                 raise Refused(
                     f"the answers in {folder} are to other prompts than {entry.task} asks now",
-                    hint="Have them generated again: remove DONE.eval.json of the run and repeat the command.",
+                    hint=_AGAIN,
                 )
             missing = len(keys_of(loaded) - answers.keys())
             if missing:
                 raise Missing(
                     f"nothing to execute: {folder} lacks {missing:,} of {missing + len(answers):,} answers of a model",
-                    hint="Have them made: remove DONE.eval.json of the run and repeat the command.",
+                    hint=_AGAIN,
                 )
             programs = sum(len(some) * int(some[0].repeats or 1) for some in requests.values())
             tell = _Counted(_of_task(on_progress, entry.task), loaded.items, programs)

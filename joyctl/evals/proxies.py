@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 GOLD_BITS = "gold_bits_per_byte"
 CHOICE_METRICS = ("correct_prob", "norm_correct_prob", "margin")
-Row = dict[str, float | int | None]
+Row = dict[str, float]
 
 
 def of_gold(log_likelihood: float, text: str) -> Row:

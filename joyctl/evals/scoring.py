@@ -20,7 +20,7 @@ from joyctl.evals import proxies, tasks
 from joyctl.evals.answers import Key, Value
 from joyctl.evals.prompts import GOLD
 from joyctl.evals.replay import ReplayLM
-from joyctl.evals.samples import Row, mean_score, ratio_score, rows, scores
+from joyctl.evals.samples import Row, finite, mean_score, ratio_score, rows, scores
 from joyctl.evals.sandbox import Verdict, pass_at_k, run_programs
 from joyctl.evals.tasks import Loaded
 
@@ -70,7 +70,7 @@ def score(
             elif task.OUTPUT_TYPE == "multiple_choice":
                 row.update(_of_choices(task, sample))
             elif task.OUTPUT_TYPE == "loglikelihood":
-                row.update(proxies.of_gold(float(sample["resps"][0][0][0]), sample["arguments"][0][1]))
+                row.update(_finite(proxies.of_gold(float(sample["resps"][0][0][0]), sample["arguments"][0][1])))
         found += made
         if loaded.entry.gold is not None and task.OUTPUT_TYPE == "generate_until":
             found += _gold_rows(loaded, name, made, logged, answers, numbers[name])
@@ -91,7 +91,12 @@ def _of_choices(task: Any, sample: Mapping[str, Any]) -> Row:
     # Where lm-eval also scores choices without their question, those come after the others.
     log_likelihoods = [float(response[0][0]) for response in sample["resps"]][: len(choices)]
     text = sample["arguments"][gold][1]
-    return {**proxies.of_choices(log_likelihoods, gold), **proxies.of_gold(log_likelihoods[gold], text)}
+    return _finite({**proxies.of_choices(log_likelihoods, gold), **proxies.of_gold(log_likelihoods[gold], text)})
+
+
+def _finite(row: Mapping[str, float]) -> Row:
+    """As JSON can hold it: a diverged model has no value rather than a wrong one."""
+    return {name: value if isinstance(value, int) else finite(value) for name, value in row.items()}
 
 
 def _gold_rows(
@@ -110,7 +115,8 @@ def _gold_rows(
         value: Any = answers[number, sample["doc_id"], GOLD, 0]
         text = apply_template(loaded.entry.gold, sample["doc"])
         same = {key: row[key] for key in ("doc_id", "task", "cluster", "hash")}
-        found.setdefault(sample["doc_id"], {**same, "filter": GOLD_FILTER, **proxies.of_gold(value[0], text)})
+        gold = _finite(proxies.of_gold(value[0], text))
+        found.setdefault(sample["doc_id"], {**same, "filter": GOLD_FILTER, **gold})
     return list(found.values())
 
 

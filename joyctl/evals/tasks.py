@@ -41,12 +41,12 @@ _BUILT_IN = known.built_in()
 class Loaded:
     """A suite's entry as lm-eval's tasks, prepared as its command line prepares them."""
 
-    def __init__(self, entry: SuiteTask, found: Mapping[str, Any], index: Mapping[str, Any], spec: EvalSpec) -> None:
+    def __init__(self, entry: SuiteTask, found: Mapping[str, Any], spec: EvalSpec) -> None:
         self.entry = entry
         self.found: dict[str, Any] = dict(found)
         """lm-eval's own dictionary: `tasks`, `groups`, `group_map`."""
         self.limit = spec.limit
-        self._index, self._spec = index, spec
+        self._spec = spec
 
     @property
     def name(self) -> str:
@@ -140,7 +140,7 @@ def load(entry: SuiteTask, spec: EvalSpec) -> Loaded:
 
     Raises RecipeError for an unknown task and for settings it does not take, Missing for data that are not there.
     """
-    index, manager = _manager(entry.task, spec)
+    manager = _manager(entry.task, spec)
     with _local_data(spec.data, entry.task), _sandboxed_code_eval():
         try:
             found = manager.load([entry.task])
@@ -153,7 +153,7 @@ def load(entry: SuiteTask, spec: EvalSpec) -> Loaded:
             ) from error
     for name, task in found["tasks"].items():
         _configure(entry, name, task)
-    return Loaded(entry, found, index, spec)
+    return Loaded(entry, found, spec)
 
 
 def _first_line(error: BaseException) -> str:
@@ -184,7 +184,7 @@ def _refused(task: str, message: str) -> RecipeError:
     return RecipeError([Problem(f"suite, task {task}", "", message)])
 
 
-def _manager(name: str, spec: EvalSpec) -> tuple[Mapping[str, Any], TaskManager]:
+def _manager(name: str, spec: EvalSpec) -> TaskManager:
     """A manager that knows `name` and all it is made of: of as few folders as hold them.
 
     Raises RecipeError when no task file has that name.
@@ -198,7 +198,7 @@ def _manager(name: str, spec: EvalSpec) -> tuple[Mapping[str, Any], TaskManager]
     for folders in _places(name, own):
         manager = TaskManager(include_defaults=False, include_path=[str(folder) for folder in folders])
         if not _unknown(name, manager.task_index):
-            return manager.task_index, manager
+            return manager
     places = ", ".join(map(str, own)) or "no folder of its own"
     message = f"unknown task '{name}': neither lm-eval {lm_eval.__version__} nor the suite ({places}) has it"
     raise RecipeError([Problem("suite", "tasks", message)])
