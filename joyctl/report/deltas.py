@@ -14,7 +14,7 @@ from joyctl.report.pairing import Pair, check_pairable, pairs, seed_rows
 from joyctl.report.results import CampaignResults, Key, Score
 
 Verdict = Literal["higher", "lower", "no detectable difference"]
-Family = Literal["headline", "other"]
+Family = Literal["headline", "other", "reference"]
 ALPHA = 0.05
 """Family-wise error: a verdict other than `no detectable difference` has p_adjusted below it."""
 
@@ -41,8 +41,18 @@ class Delta:
     p: float
     p_adjusted: float
     """Holm's, over all deltas of its family."""
+    q: float
+    """Benjamini and Hochberg's false-discovery rate at which this difference would be called, over its family."""
+    p_exact: float | None
+    """McNemar's exact p, for pass/fail items that are independent of each other, of one run and its control."""
+    bootstrap_low: float
+    """95 % interval by resampling clusters of items, the runs as they are."""
+    bootstrap_high: float
+    detectable: float
+    """Smallest true difference that this comparison, after Holm, would have shown with 80 % probability."""
     family: Family
-    """`headline`: the scores of the comparison table. `other`: all the rest, corrected apart from them."""
+    """`headline`: the scores of the comparison table. `other`: all the rest. `reference`: other models against the
+    control. Each is corrected apart from the others."""
     verdict: Verdict
     """Whether the value is higher or lower than the control's; `better` says what that is worth."""
     higher_is_better: bool
@@ -193,6 +203,11 @@ def _judged(comparison: _Comparison, p: float, p_adjusted: float, family: Family
         high=high,
         p=p,
         p_adjusted=p_adjusted,
+        q=p_adjusted,
+        p_exact=None,
+        bootstrap_low=low,
+        bootstrap_high=high,
+        detectable=0.0,
         family=family,
         verdict=verdict,
         higher_is_better=score.higher_is_better,

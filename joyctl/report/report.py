@@ -9,7 +9,10 @@ from pathlib import Path
 from joyctl.report.aggregate import Composite, composites
 from joyctl.report.chance import PROXIES, AtChance, at_chance
 from joyctl.report.conclusion import conclude
+from joyctl.report.cost import Cost, campaign_cost
+from joyctl.report.curve import DurationCurve, duration_curve
 from joyctl.report.deltas import Delta, run_deltas, variant_deltas
+from joyctl.report.noise import Floor, noise_floors
 from joyctl.report.pairing import check_one_protocol
 from joyctl.report.results import CampaignResults, Key, read_campaign
 from joyctl.report.sheet import (
@@ -23,6 +26,7 @@ from joyctl.report.sheet import (
     proxy_columns,
     rows,
 )
+from joyctl.report.worth import DatasetTable, dataset_table
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Report:
     every: Mapping[Key, Column]
     """All scores and composites, with how to show their numbers."""
     rows: tuple[Row, ...]
+    floors: tuple[Floor, ...]
+    """Run-to-run noise of the control, where it was run more than once."""
+    curve: DurationCurve | None
+    datasets: DatasetTable | None
+    cost: Cost | None
     conclusion: str
 
 
@@ -95,5 +104,9 @@ def report(folder: Path) -> Report:
         further_proxies=further,
         every=every,
         rows=lines,
+        floors=noise_floors(results),
+        curve=duration_curve(results, shown),
+        datasets=dataset_table(shown, lines),
+        cost=campaign_cost(folder),
         conclusion=conclude(shown, lines),
     )
