@@ -104,7 +104,7 @@ def report(folder: Path) -> Report:
         further_proxies=further,
         every=every,
         rows=lines,
-        floors=noise_floors(results),
+        floors=noise_floors(results, made),
         curve=duration_curve(results, shown),
         datasets=dataset_table(shown, lines),
         cost=campaign_cost(folder),
