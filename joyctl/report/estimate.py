@@ -58,7 +58,7 @@ class Estimate:
         J. of the American Statistical Association 75, 1980), too wide between, with 97 % instead of 95 at three seeds;
         Satterthwaite's pooled degrees of freedom are too narrow there, 91 to 92 %. This k, found by numerical
         integration over all shares, keeps 94.5 to 96.5 % from three seeds on (two seeds: up to 98 %), and no more than
-        1.2 times the nominal error at levels down to 0.001. `python benchmarks/statistics.py` shows it by simulation.
+        1.2 times the nominal error at levels down to 0.001. `python benchmarks/simulate.py` shows it by simulation.
         """
         return math.sqrt(self._square(0.5 - level / 2))
 
@@ -94,7 +94,7 @@ class Estimate:
             return squares[0][0] * squares[0][1]
         (low, one), (high, other) = squares
         total = one + other
-        if total == 0:
+        if total == 0 or high == 0:
             return 0.0
         power = 1 + math.sqrt(low / high)
         return total * (low + (high - low) * math.pow(other / total, power))
