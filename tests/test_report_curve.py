@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_the_knee_is_found_and_said(made: Report) -> None:
     assert all(point.pareto for point in curve.points)
     assert "The best trade-off is at 20 %." in made.conclusion
     text = screen(render_table(made), 200)
-    assert "best trade-off: 20 % [20, 20]: +" in text
+    assert "best trade-off: 20 % [20, 20], gaining +" in text
     assert "(mean of mc, math and code) for +0.1" in text and "bits/byte (web loss)" in text
     assert "Pareto set (none of the others gains as much for less): 0, 10, 20, 30 %" in text
     assert "rule: the largest gain less cost, each as a share of its largest change over the durations" in text
@@ -205,6 +206,27 @@ def test_over_seeds_their_noise_joins_the_interval(tmp_path: Path) -> None:
     assert curve.points[2].gain_low < 0 < curve.points[2].gain  # two degrees of freedom
     assert (curve.kind, curve.best) == ("none", 0.0)
     assert curve.best_low == 0.0 < curve.best_high
+
+
+def test_a_run_without_all_scores_leaves_its_duration_to_the_other_seeds(tmp_path: Path) -> None:
+    folder = write_campaign(tmp_path / "tiny", ladder()[:4], seeds=3)
+    whole = curve_of(report(folder))
+    shutil.rmtree(folder / "runs/upsample-10/s2/eval/micro_code")
+    made = report(folder)
+    curve = curve_of(made)
+    assert (whole.seeds, curve.seeds, curve.left_out) == (3, 2, ())
+    of_run = [d for d in made.deltas if d.run in ("upsample-10/s0", "upsample-10/s1") and d.key in curve.targeted]
+    assert curve.points[1].gain == pytest.approx(sum(d.delta for d in of_run) / len(of_run))
+    assert curve.points[2] == replace(whole.points[2], chosen=curve.points[2].chosen, value=curve.points[2].value)
+
+
+def test_orders_of_the_phase_count_as_seeds_where_there_is_one_base_run(tmp_path: Path) -> None:
+    folder = write_campaign(tmp_path / "tiny", ladder()[:4], seeds=3)
+    over_trunks = curve_of(report(folder))
+    for path in folder.glob("runs/*/*/run.json"):
+        run = json.loads(path.read_text())
+        put(path, {**run, "seed": run["trunk_seed"], "trunk_seed": 0})
+    assert curve_of(report(folder)) == over_trunks
 
 
 def test_without_any_effect_nothing_speaks_for_a_duration(tmp_path: Path) -> None:

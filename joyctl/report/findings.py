@@ -28,7 +28,7 @@ def duration_lines(curve: DurationCurve | None, columns: Sequence[Column]) -> li
         what = "best trade-off" if curve.kind == "trade-off" else "best duration"
         drawn = "items" if curve.seeds == 1 else "items and seeds"
         lines = [
-            f"{what}: {best_words(curve)}: {gain_words(best)} ({gain}) for {cost_words(curve, best)} ({cost})",
+            f"{what}: {best_words(curve)}, gaining {gain_words(best)} ({gain}) for {cost_words(curve, best)} ({cost})",
             f"rule: {curve.rule}; [ ] 95 % of its choices with resampled {drawn}",
         ]
     front = [f"{point.duration * 100:.4g}" for point in curve.points if point.pareto]
