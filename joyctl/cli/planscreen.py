@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +16,8 @@ from joyctl.campaign.schedule import lr_at
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
+from joyctl.report.foresight import DISCORDANT, Sight, foresee
+from joyctl.report.power import POWER
 
 # More repetition than this costs quality (Muennighoff et al., arXiv 2305.16264).
 MAX_EPOCHS = 4.0
@@ -39,6 +42,7 @@ def plan_json(prepared: Prepared) -> str:
             for s in plan.segments
         ],
         "runs": [_run_json(prepared, run) for run in plan.runs],
+        "power": [_sight_json(sight) for sight in _sights(prepared)],
         "totals": totals,
     }
     return json.dumps(value, indent=1)
@@ -77,11 +81,74 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
             f"\n tokens   {_count(totals['tokens'])} to train, "
             f"{_count(totals['tokens_if_separate'])} as separate full runs{less}"
         )
+    for line in _can_detect(prepared):
+        out.print(line)
     todo = len(prepared.work.jobs)
     if refused:
         out.print(f"\nnext:  {next_command} campaign={plan.campaign}-2   or   {next_command} --rerun")
     else:
         out.print(f"\nnext:  {next_command}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
+
+
+def _sights(prepared: Prepared) -> tuple[Sight, ...]:
+    """What the campaign, with all it already holds, will be able to see; measured where its last report tells."""
+    try:
+        report = json.loads((prepared.folder / "report" / "report.json").read_bytes())
+    except (OSError, ValueError):
+        report = None
+    return foresee(prepared.plan.runs, report)
+
+
+def _can_detect(prepared: Prepared) -> list[Text]:
+    """Smallest detectable differences, with what they rest on."""
+    sights = _sights(prepared)
+    if not sights:
+        return []
+    first, names = sights[0], _labels(sights)
+    seeds = f"{first.seeds} seed{'s' if first.seeds > 1 else ''}"
+    said: list[tuple[str, list[str]]] = [
+        ("each alone", [_size(names[s.key], s, s.alone) for s in sights]),
+        (f"Holm over {first.comparisons}", [_size(names[s.key], s, s.corrected) for s in sights]),
+    ]
+    noisy = [(s, s.corrected_with_noise) for s in sights if s.corrected_with_noise is not None]
+    if noisy:
+        said.append(("with run-to-run noise", [_size(names[s.key], s, size) for s, size in noisy]))
+    lines = [Text(f"\n can detect with {POWER * 100:.0f} % power, {seeds}")]
+    width = max(len(label) for label, _ in said)
+    lines += [Text(f"   {label:<{width}}   {' · '.join(parts)}") for label, parts in said]
+    if any(s.basis == "assumed" for s in sights):
+        share = f"{DISCORDANT * 100:.0f} %"
+        lines.append(Text(f"   assumed: a run and its control answer {share} of the items differently", style="dim"))
+    if not noisy:
+        lines.append(Text("   run-to-run noise is not in it: it is not known yet (--trunk-seeds 3)", style="dim"))
+    return lines
+
+
+def _labels(sights: Sequence[Sight]) -> dict[tuple[str, str, str], str]:
+    """Benchmarks by their task; with the metric where a task has several."""
+    tasks = [sight.key[0] for sight in sights]
+    return {s.key: s.key[0] if tasks.count(s.key[0]) == 1 else f"{s.key[0]} {s.key[1]}" for s in sights}
+
+
+def _size(name: str, sight: Sight, size: float) -> str:
+    return f"{name} ±{size * 100:.1f} pp" if sight.percent else f"{name} ±{size:.3f}"
+
+
+def _sight_json(sight: Sight) -> dict[str, Any]:
+    task, metric, filter_ = sight.key
+    return {
+        "task": task,
+        "metric": metric,
+        "filter": filter_,
+        "n": sight.n,
+        "seeds": sight.seeds,
+        "comparisons": sight.comparisons,
+        "detectable": sight.alone,
+        "detectable_adjusted": sight.corrected,
+        "detectable_with_noise": sight.alone_with_noise,
+        "detectable_adjusted_with_noise": sight.corrected_with_noise,
+        "basis": sight.basis,
+    }
 
 
 def _table(prepared: Prepared, width: int) -> Table:
