@@ -11,6 +11,7 @@ from joyctl.report import aggregate
 from joyctl.report.aggregate import Composite
 from joyctl.report.estimate import Estimate, holm, over_seeds, ratio
 from joyctl.report.pairing import Pair, check_pairable, pairs, seed_rows
+from joyctl.report.references import is_reference
 from joyctl.report.results import CampaignResults, Key, Score
 
 Verdict = Literal["higher", "lower", "no detectable difference"]
@@ -172,7 +173,9 @@ def _average(group: list[Pair]) -> _Comparison:
 
 def _judge(comparisons: Sequence[_Comparison], headline: Collection[Key]) -> tuple[Delta, ...]:
     p_values = [c.estimate.p_value() for c in comparisons]
-    families: list[Family] = ["headline" if c.score.key in headline else "other" for c in comparisons]
+    families: list[Family] = [
+        "reference" if is_reference(c.run) else "headline" if c.score.key in headline else "other" for c in comparisons
+    ]
     adjusted = [1.0] * len(comparisons)
     for family in get_args(Family):
         members = [i for i, name in enumerate(families) if name == family]
