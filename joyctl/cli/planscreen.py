@@ -63,6 +63,11 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         out.print("")
         for line in _mixes(prepared):
             out.print(line)
+    references = _references(prepared)
+    if references:
+        out.print("")
+        for line in references:
+            out.print(line)
     refused = prepared.work.refused
     if refused:
         keys = sorted({key for decision in refused.values() for key, _, _ in decision.changes})
@@ -135,6 +140,18 @@ def _mixes(prepared: Prepared) -> list[str]:
         mix = "  ".join(f"{name} {share * 100:.1f}" for name, share in run.mix.items() if share)
         runs.setdefault(mix, []).append(_short(run))
     return [f" mix   {mix}: {', '.join(names)}" for mix, names in runs.items()]
+
+
+def _references(prepared: Prepared) -> list[str]:
+    """Every reference with its model, and whether that is here."""
+    lines = []
+    for run in prepared.plan.runs:
+        if run.reference is not None:
+            commit = f" ({run.reference.commit[:12]})" if run.reference.commit else ""
+            about = f" · {run.reference.about}" if run.reference.about else ""
+            there = "" if run.reference.folder else " · to be downloaded"
+            lines.append(f" {_short(run)}   {run.reference.model}{commit}{about}{there}")
+    return lines
 
 
 def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
