@@ -116,10 +116,10 @@ class TestAFolder:
     def test_what_is_no_whole_model_is_missing(self, tmp_path: Path, gone: str, said: str) -> None:
         folder = model(tmp_path / "base")
         (folder / gone).unlink()
-        with pytest.raises(Missing, match=f"references.twice: .*base {said}"):
+        with pytest.raises(Missing, match=rf"references\.twice: .*base {said}"):
             identified(model=str(folder))
         shutil.rmtree(folder)
-        with pytest.raises(Missing, match="references.twice: .*base is no folder"):
+        with pytest.raises(Missing, match=r"references\.twice: .*base is no folder"):
             identified(model=str(folder))
 
     def test_it_is_the_same_wherever_it_lies_and_whatever_is_said_of_it(self, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ class TestTheHub:
         assert fetch(found) == found and folder_of(found) == folder
 
     def test_one_that_is_neither_cached_nor_reached_is_missing_with_a_remedy(self, cache: Path) -> None:
-        with pytest.raises(Missing, match="references.twice: org/name is no folder, it is not whole") as error:
+        with pytest.raises(Missing, match=r"references\.twice: org/name is no folder, it is not whole") as error:
             identified(model="org/name")
         assert error.value.exit_code == 6 and "hf download org/name" in str(error.value)
         with pytest.raises(Missing, match="no name on the hub"):
