@@ -122,6 +122,16 @@ class TestAFolder:
         with pytest.raises(Missing, match=r"references\.twice: .*base is no folder"):
             identified(model=str(folder))
 
+    def test_weights_in_several_files_are_whole_when_all_of_them_are_there(self, tmp_path: Path) -> None:
+        folder = model(tmp_path / "base")
+        (folder / "model.safetensors").rename(folder / "model-1-of-2.safetensors")
+        index = {"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(Missing, match=r"only a part of its weights: model-2-of-2\.safetensors is not there"):
+            identified(model=str(folder))
+        (folder / "model-2-of-2.safetensors").write_bytes(b"more")
+        assert identified(model=str(folder)).sha256
+
     def test_it_is_the_same_wherever_it_lies_and_whatever_is_said_of_it(self, tmp_path: Path) -> None:
         before = identified(model=str(model(tmp_path / "base")))
         (tmp_path / "base").rename(tmp_path / "moved")

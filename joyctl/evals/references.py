@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from joyctl.store.fingerprint import fingerprint
 _WEIGHTS = ("*.safetensors", "*.bin")
 _NEEDED = (*_WEIGHTS, "*config.json", "*.index.json", "*.model", "tokenizer.json", "vocab.json", "merges.txt")
 """What is taken of a model on the hub, and what of a folder says which model it is."""
+_WHOLE = ("model.safetensors", "pytorch_model.bin")
 _SMALL = 16 << 20  # bytes: a file up to this size is read whole
 _PROBES, _PROBE = 32, 64 << 10  # so many pieces of so many bytes are read of a larger one
 _HINT = "Give a folder with config.json, tokenizer and weights, as save_pretrained writes it, or org/name on the hub."
@@ -42,13 +44,19 @@ def fetch(reference: ReferenceSpec) -> ReferenceSpec:
         return reference
     from huggingface_hub import snapshot_download
 
-    try:
-        folder = snapshot_download(reference.model, revision=reference.commit, allow_patterns=[*_NEEDED])
-    except (OSError, ValueError) as error:
-        raise _not_reached(f"reference {reference.model}", reference.model, error) from error
-    if lack := _lack(Path(folder)):
-        raise Missing(f"reference {reference.model}: the model on the hub has {lack}", hint=_HINT)
-    return reference.model_copy(update={"folder": folder})
+    lack: str | None = None
+    for patterns in (
+        [name for name in _NEEDED if name != "*.bin"],
+        [*_NEEDED],
+    ):  # many have their weights in both forms
+        try:
+            folder = snapshot_download(reference.model, revision=reference.commit, allow_patterns=patterns)
+        except (OSError, ValueError) as error:
+            raise _not_reached(f"reference {reference.model}", reference.model, error) from error
+        lack = _lack(Path(folder))
+        if lack is None:
+            return reference.model_copy(update={"folder": folder})
+    raise Missing(f"reference {reference.model}: the model on the hub has {lack}", hint=_HINT)
 
 
 def folder_of(reference: ReferenceSpec) -> Path:
@@ -145,7 +153,20 @@ def _lack(folder: Path) -> str | None:
         return "no tokenizer"
     if not any(path.is_file() for pattern in _WEIGHTS for path in folder.glob(pattern)):
         return "no weights (*.safetensors or *.bin)"
+    # In several files, as after a download that was stopped; one form that is whole does.
+    absent = [_absent(index) for index in sorted(folder.glob("*.index.json"))]
+    if absent and all(absent) and not any((folder / name).is_file() for name in _WHOLE):
+        return f"only a part of its weights: {absent[0][0]} is not there"
     return None
+
+
+def _absent(index: Path) -> list[str]:
+    """The files that an index of weights names and that are not there."""
+    try:
+        named = set(json.loads(index.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [index.name]
+    return sorted(name for name in named if not (index.parent / name).is_file())
 
 
 def _content(path: Path) -> str:
