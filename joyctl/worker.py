@@ -174,6 +174,8 @@ def _export(folder: Path, threads: int, processes: int, progress: Progress | Non
     from joyctl.train.export import export_model
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
+    if run.segment is None:
+        raise Refused(f"{run.id} is a reference: there is nothing of it to export", hint="Its first stage is eval.")
     campaign = layout.campaign_of(folder)
     trained = campaign / run.segment
     spec = SegmentSpec.model_validate_json((trained / layout.SEGMENT).read_bytes())
@@ -189,10 +191,11 @@ def _export(folder: Path, threads: int, processes: int, progress: Progress | Non
 
 def _evaluate(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
     from joyctl.evals.harness import evaluate
+    from joyctl.evals.references import folder_of
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
     evaluate(
-        folder / "hf",
+        folder / "hf" if run.reference is None else folder_of(run.reference),
         run.eval,
         folder / "eval",
         prompts=layout.campaign_of(folder) / layout.PROMPTS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -100,6 +102,17 @@ def test_detectable_difference_has_the_power_it_names() -> None:
 
 
 @pytest.mark.parametrize(("items", "level"), [(40, 0.05), (164, 0.05), (164, 0.0009)])
+@pytest.mark.parametrize("df", [3.0, 29.0, 199.0, 399.0, 1318.0])
+@pytest.mark.parametrize("level", [0.05, 0.0012, 1e-6])
+def test_power_grows_with_the_effect_to_certainty(df: float, level: float) -> None:
+    found = Estimate(0.0, (Part(1.0, df),), 400, 400, False)
+    grid = [power(effect, found, level) for effect in np.linspace(0, 400 if df < 10 else 60, 300)]
+    assert grid[0] == pytest.approx(level)
+    assert all(a <= b + 1e-9 for a, b in itertools.pairwise(grid))
+    assert grid[-1] > 0.99
+    assert power(detectable(found, level), found, level) == pytest.approx(0.8, abs=0.002)
+
+
 def test_power_of_mcnemar_by_counting_every_table(items: int, level: float) -> None:
     up, down = 0.16, 0.05
     m = np.arange(items + 1)

@@ -37,6 +37,8 @@ class Job:
     """Jobs that must end first; those already done are left out."""
     steps: int
     """Optimizer steps to train; 0 for other stages."""
+    reference: bool = False
+    """Whether it scores a reference: nothing waits for that."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,10 @@ def compare(plan: Plan, found: Mapping[str, Found]) -> Work:
     jobs: list[Job] = []
     waiting: set[tuple[str, Stage]] = set()
 
-    def add(folder: str, stage: Stage, needs: list[tuple[str, Stage]], steps: int = 0) -> None:
-        jobs.append(Job(folder, stage, tuple(n for n in needs if n in waiting), steps))
+    def add(
+        folder: str, stage: Stage, needs: list[tuple[str, Stage]], steps: int = 0, *, reference: bool = False
+    ) -> None:
+        jobs.append(Job(folder, stage, tuple(n for n in needs if n in waiting), steps, reference))
         waiting.add((folder, stage))
 
     for spec in plan.segments:
@@ -83,15 +87,16 @@ def compare(plan: Plan, found: Mapping[str, Found]) -> Work:
     for run in plan.runs:
         folder = f"runs/{run.id}"
         here = found.get(folder, Found())
-        runs[run.id] = _decide_run(run, here, segments[run.segment])
+        trained = None if run.segment is None else segments[run.segment]
+        runs[run.id] = _decide_reference(run, here) if trained is None else _decide_run(run, here, trained)
         if runs[run.id].action not in ("run", "resume"):
             continue
-        needs: tuple[str, Stage] = (run.segment, "train")
+        needs: list[tuple[str, Stage]] = [] if run.segment is None else [(run.segment, "train")]
         for stage in run.stages:
             # What another evaluation generates is executed anew.
             if stage not in here.done or (stage == "score" and "eval" not in here.done):
-                add(folder, stage, [needs])
-            needs = (folder, stage)
+                add(folder, stage, needs, reference=run.reference is not None)
+            needs = [(folder, stage)]
     return Work(segments, runs, tuple(jobs))
 
 
@@ -106,6 +111,24 @@ def _decide_segment(spec: SegmentSpec, here: Found) -> Decision:
     if here.step is not None and here.step > spec.start_step:
         return Decision("resume", f"stopped near step {here.step:,} of {spec.end_step:,}")
     return Decision("run", "not started")
+
+
+def _decide_reference(run: RunSpec, here: Found) -> Decision:
+    if here.run is not None:
+        changes = tuple(changed_keys(_of_reference(here.run), _of_reference(run)))
+        if changes:
+            return Decision("refuse", "is another model, or was scored with other settings", changes)
+    left = [stage for stage in run.stages if stage not in here.done]
+    if not left:
+        return Decision("skip", "complete")
+    if "eval" in here.done:
+        return Decision("resume", _MISSING[left[0]])
+    return Decision("run", "new" if here.run is None else "not scored yet")
+
+
+def _of_reference(run: RunSpec) -> dict[str, object]:
+    model = run.reference.identity() if run.reference else {"fingerprint": run.fingerprint}
+    return {"model": model, "eval": run.eval.identity()}
 
 
 def _decide_run(run: RunSpec, here: Found, segment: Decision) -> Decision:

@@ -7,10 +7,18 @@ from dataclasses import dataclass
 
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.mixture import integer_weights, normalise
-from joyctl.campaign.spec import EvalSpec, OrderPhase, OrderSpec, RunSpec, SegmentSpec
+from joyctl.campaign.spec import (
+    EvalSpec,
+    OrderPhase,
+    OrderSpec,
+    ReferenceSpec,
+    RunSpec,
+    SegmentSpec,
+)
 from joyctl.campaign.variants import Variant, label, of_control, of_trunk, variants
 from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.types import Model, Recipe, Training
+from joyctl.store import layout
 from joyctl.store.fingerprint import fingerprint
 
 Interval = tuple[int, int]
@@ -37,17 +45,22 @@ def plan(
     grid: Grid,
     data: DataFacts,
     cuts: Mapping[str, Sequence[Interval]] | None = None,
+    references: Mapping[str, ReferenceSpec] | None = None,
 ) -> Plan:
     """Plan a campaign.
 
     `cuts` are the stretches in which trunks already lie on disk, by trunk folder (`trunk/s0`): they are
-    used as they are, so that a later sweep trains only what is missing. Raises RecipeError for a grid that
-    the recipe cannot serve.
+    used as they are, so that a later sweep trains only what is missing. `references`, by name, are scored once each,
+    as the recipe says; a sweep over keys of `eval` leaves them out. Raises RecipeError for a grid that the recipe
+    cannot serve.
     """
     planner = _Planner(recipe, grid, data, dict(cuts or {}))
     for point in points:
         for trunk_seed in range(grid.trunk_seeds):
             planner.add(point, trunk_seed)
+    if not any(key.startswith("eval.") for key in points[0].changed):
+        for name, reference in (references or {}).items():
+            planner.add_reference(points[0], name, reference)
     return Plan(recipe.campaign, recipe, tuple(planner.segments.values()), tuple(planner.runs.values()))
 
 
@@ -173,6 +186,29 @@ class _Planner:
             segment=segment,
             fingerprint=mark,
             eval=self._scoring(point),
+        )
+
+    def add_reference(self, point: Point, name: str, reference: ReferenceSpec) -> None:
+        """A model that is only scored, to be compared with the control of the first trunk."""
+        variant = f"{layout.REFERENCE}{name}"
+        identifier = f"{variant}/s0"
+        self.runs[identifier] = RunSpec(
+            id=identifier,
+            variant=variant,
+            trunk_seed=0,
+            seed=0,
+            control="control/s0",
+            duration=0.0,
+            dropped=(),
+            policy=None,
+            changed={},
+            mix={},
+            branch_step=None,
+            end_step=0,
+            segment=None,
+            fingerprint=fingerprint(reference.identity()),
+            eval=self._scoring(point),
+            reference=reference,
         )
 
     def _scoring(self, point: Point) -> EvalSpec:

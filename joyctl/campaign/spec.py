@@ -111,8 +111,31 @@ class EvalSpec(Strict):
         return {**kept, "data": "hub" if self.data == "hub" else "folder"}
 
 
+class ReferenceSpec(Strict):
+    """Another model than the campaign's, trained elsewhere: what it is, and where it lies."""
+
+    model: str
+    """As the recipe names it: a folder's absolute path, or a name on the hub."""
+    revision: str | None = None
+    """Of a model on the hub, as the recipe gives it."""
+    about: str | None = None
+    folder: str | None
+    """Absolute path of the files; None while a model of the hub is not downloaded. Not part of the identity."""
+    commit: str | None = None
+    """Of a model on the hub."""
+    sha256: str | None = None
+    """Of a folder: its digest (joyctl.evals.references)."""
+
+    def identity(self) -> dict[str, object]:
+        """Which model it is: the commit of a model on the hub, the digest of a folder."""
+        return {"commit": self.commit} if self.commit else {"sha256": self.sha256}
+
+
 class RunSpec(Strict):
-    """A variant with its seeds: what is trained, exported and scored. The contents of run.json."""
+    """A variant with its seeds: what is trained, exported and scored. The contents of run.json.
+
+    A reference is a run that trains nothing: it has no segment, no mix and no steps, and is only scored.
+    """
 
     id: str
     """`upsample-20/s0`; its folder is runs/<id>."""
@@ -132,13 +155,16 @@ class RunSpec(Strict):
     """Share of tokens by source in the phase (the base mix for the control)."""
     branch_step: int | None
     end_step: int
-    segment: str
-    """id of the segment whose last checkpoint this run exports and scores."""
+    segment: str | None
+    """id of the segment whose last checkpoint this run exports and scores; None for a reference."""
     fingerprint: str
-    """Fingerprint of the trained weights."""
+    """Fingerprint of the trained weights; of a reference's identity."""
     eval: EvalSpec
+    reference: ReferenceSpec | None = None
+    """The model that is scored, where it is none of the campaign's."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """What is done after its training, one after the other."""
-        return ("export", "eval", "score") if self.eval.runs_code else ("export", "eval")
+        scoring: tuple[Stage, ...] = ("eval", "score") if self.eval.runs_code else ("eval",)
+        return scoring if self.reference is not None else ("export", *scoring)

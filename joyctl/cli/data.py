@@ -89,6 +89,8 @@ def order_command(
         hint = f"It has {', '.join(known)}." if known else f"Run it first: joyctl sweep {recipe.name}"
         raise Missing(f"no run '{run}' in {campaign}", hint=hint)
     segment = RunSpec.model_validate_json(spec.read_bytes()).segment
+    if segment is None:
+        raise Missing(f"{run} is a reference: what it was trained on is not known here", hint="Give a run of its own.")
     path = campaign / segment / layout.SEGMENT
     found = SegmentSpec.model_validate_json(path.read_bytes())
     end = found.end_step * found.training.batch_size

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from joyctl.campaign.mixture import normalise
-from joyctl.campaign.plan import parameters
+from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import lr_at
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.data.ledger import SourceUse, source_use
@@ -53,13 +53,13 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
     out = console or Console(highlight=False)
     plan = prepared.plan
     fresh = sum(s.id.startswith("trunk/") and prepared.work.segments[s.id].action == "run" for s in plan.segments)
-    runs = len(plan.runs)
+    runs = _counted(plan)
     out.print(Text(f"{plan.campaign} · {plan.recipe.hypothesis}", style="bold"))
     trunk = next(s for s in plan.segments if s.parent is None)
     base = "  ".join(f"{name} {float(share) * 100:.1f}" for name, share in normalise(plan.recipe.mixes.base).items())
     tokens = trunk.total_steps * trunk.training.tokens_per_step
     out.print(
-        f"{runs} runs, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
+        f"{runs}, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
         f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
     )
     out.print(_table(prepared, out.width))
@@ -67,12 +67,18 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         out.print("")
         for line in _mixes(prepared):
             out.print(line)
+    references = _references(prepared)
+    if references:
+        out.print("")
+        for line in references:
+            out.print(line)
     refused = prepared.work.refused
     if refused:
         keys = sorted({key for decision in refused.values() for key, _, _ in decision.changes})
         out.print(Text(f"\n refused: on disk with other settings ({', '.join(keys[:5])})", style="red"))
     totals = _totals(prepared)
-    if any(u.epochs > MAX_EPOCHS for r in plan.runs for u in source_use(plan.segment(r.segment), None).values()):
+    uses = [source_use(segment, None) for run in plan.runs if (segment := _segment(prepared, run))]
+    if any(u.epochs > MAX_EPOCHS for use in uses for u in use.values()):
         out.print(Text(f"\n more than {MAX_EPOCHS:g} epochs of a source: repetition starts to cost", style="red"))
     if totals["tokens_if_separate"]:
         ratio = totals["tokens_if_separate"] / max(totals["tokens"], 1)
@@ -81,8 +87,8 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
             f"\n tokens   {_count(totals['tokens'])} to train, "
             f"{_count(totals['tokens_if_separate'])} as separate full runs{less}"
         )
-    for line in _can_detect(prepared):
-        out.print(line)
+    for said in _can_detect(prepared):
+        out.print(said)
     todo = len(prepared.work.jobs)
     if refused:
         out.print(f"\nnext:  {next_command} campaign={plan.campaign}-2   or   {next_command} --rerun")
@@ -164,11 +170,16 @@ def _table(prepared: Prepared, width: int) -> Table:
     table.add_column("epochs", justify="right", no_wrap=True)
     table.add_column("action")
     for run in plan.runs:
-        segment, decision = plan.segment(run.segment), prepared.work.runs[run.id]
+        decision = prepared.work.runs[run.id]
+        detail = "" if decision.action in ("run", "refuse") else f" ({decision.reason})"
+        action = Text(decision.action + detail, style={"refuse": "red", "skip": "dim"}.get(decision.action, ""))
+        if run.segment is None:  # a reference: nothing of its training is known
+            table.add_row(_short(run), *["-"] * (len(table.columns) - 2), action)
+            continue
+        segment = plan.segment(run.segment)
         use = source_use(segment, run.branch_step)
         name, most = max(use.items(), key=lambda item: item[1].epochs)
         lr = _lr_at_branch(run, segment)
-        detail = "" if decision.action in ("run", "refuse") else f" ({decision.reason})"
         table.add_row(
             _short(run),
             "-" if run.branch_step is None else f"{run.branch_step:,}",
@@ -176,7 +187,7 @@ def _table(prepared: Prepared, width: int) -> Table:
             "-" if lr is None else f"{lr:.1e}",
             *(f"{run.mix.get(source, 0.0) * 100:.1f}" for source in (sources if spread else [])),
             Text(f"{name} {most.epochs:.1f}", style="red bold" if most.epochs > MAX_EPOCHS else ""),
-            Text(decision.action + detail, style={"refuse": "red", "skip": "dim"}.get(decision.action, "")),
+            action,
         )
     return table
 
@@ -191,14 +202,28 @@ def _mixes(prepared: Prepared) -> list[str]:
     """Every mix with the runs that train on it."""
     runs: dict[str, list[str]] = {}
     for run in prepared.plan.runs:
+        if run.reference is not None:
+            continue
         mix = "  ".join(f"{name} {share * 100:.1f}" for name, share in run.mix.items() if share)
         runs.setdefault(mix, []).append(_short(run))
     return [f" mix   {mix}: {', '.join(names)}" for mix, names in runs.items()]
 
 
+def _references(prepared: Prepared) -> list[str]:
+    """Every reference with its model, and whether that is here."""
+    lines = []
+    for run in prepared.plan.runs:
+        if run.reference is not None:
+            commit = f" ({run.reference.commit[:12]})" if run.reference.commit else ""
+            about = f" · {run.reference.about}" if run.reference.about else ""
+            there = "" if run.reference.folder else " · to be downloaded"
+            lines.append(f" {_short(run)}   {run.reference.model}{commit}{about}{there}")
+    return lines
+
+
 def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
-    segment, decision = prepared.plan.segment(run.segment), prepared.work.runs[run.id]
-    use = source_use(segment, run.branch_step)
+    segment, decision = _segment(prepared, run), prepared.work.runs[run.id]
+    use = source_use(segment, run.branch_step) if segment else {}
     return {
         "id": run.id,
         "variant": run.variant,
@@ -207,13 +232,19 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
         "control": run.control,
         "branch_step": run.branch_step,
         "end_step": run.end_step,
-        "tokens": run.end_step * segment.training.tokens_per_step,
+        "tokens": run.end_step * segment.training.tokens_per_step if segment else 0,
         "mix": run.mix,
         "sources": {name: _use_json(u) for name, u in use.items()},
-        "lr_at_branch": _lr_at_branch(run, segment),
+        "lr_at_branch": _lr_at_branch(run, segment) if segment else None,
         "action": decision.action,
         "reason": decision.reason,
+        "reference": run.reference.model_dump(mode="json") if run.reference else None,
     }
+
+
+def _segment(prepared: Prepared, run: RunSpec) -> SegmentSpec | None:
+    """The segment that a run exports; None for a reference."""
+    return None if run.segment is None else prepared.plan.segment(run.segment)
 
 
 def _use_json(use: SourceUse) -> dict[str, Any]:
@@ -239,13 +270,21 @@ def _totals(prepared: Prepared) -> dict[str, Any]:
     tokens = sum((s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     # 6 floating-point operations a parameter and token: Kaplan et al., arXiv 2001.08361.
     flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
-    separate = sum(run.end_step * plan.segment(run.segment).training.tokens_per_step for run in plan.runs)
+    trained = [(run, segment) for run in plan.runs if (segment := _segment(prepared, run))]
+    separate = sum(run.end_step * segment.training.tokens_per_step for run, segment in trained)
     return {"tokens": tokens, "tokens_if_separate": separate, "flops": flops, "gpu_hours": None}
 
 
 def _shares(weights: dict[str, int]) -> dict[str, float]:
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
+
+
+def _counted(plan: Plan) -> str:
+    """`9 runs`, and the references beside them."""
+    references = sum(run.reference is not None for run in plan.runs)
+    beside = f" and {references} reference{'s' if references > 1 else ''}" if references else ""
+    return f"{len(plan.runs) - references} runs{beside}"
 
 
 def _short(run: RunSpec) -> str:

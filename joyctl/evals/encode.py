@@ -35,7 +35,10 @@ class Encoder:
             self._lm = HFLM(pretrained=shape, tokenizer=tokenizer, batch_size=1)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             why = str(error).strip().partition("\n")[0]
-            raise Missing(f"the model folder {folder} does not load: {why}", hint="Export it again.") from error
+            raise Missing(
+                f"the model folder {folder} does not load: {why}",
+                hint="Export it again, or see whether transformers loads it.",
+            ) from error
         self.config = config
         self.tokenizer_sha256 = self._digest(tokenizer_digest(folder))
         self._rules = _safe_to_cut(tokenizer)

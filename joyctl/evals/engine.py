@@ -49,7 +49,10 @@ class Engine:
             self._lm = HFLM(pretrained=str(folder), device=device, dtype=dtype, batch_size=batch_size)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             why = str(error).strip().partition("\n")[0]
-            raise Missing(f"the model folder {folder} does not load: {why}", hint="Export it again.") from error
+            raise Missing(
+                f"the model folder {folder} does not load: {why}",
+                hint="Export it again, or see whether transformers loads it.",
+            ) from error
         self._model = self._lm.model
         self._keeps = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._beginning: tuple[bytes, Any] = (b"", None)

@@ -46,7 +46,8 @@ def find(campaign: Path, plan: Plan, *, sandbox: bool) -> dict[str, Found]:
 def write_plan(campaign: Path, plan: Plan, command: str, versions: Mapping[str, str]) -> None:
     """Write every spec of `plan` that is not there yet, then campaign.json with all that is expected.
 
-    A run that is there gets what may change of its scoring without being drift: where things lie, the aggregate.
+    A run that is there gets what may change of its scoring without being drift: where things lie, the aggregate, what
+    is said about a reference.
     """
     specs: dict[Path, SegmentSpec | RunSpec] = {campaign / s.id / layout.SEGMENT: s for s in plan.segments}
     specs |= {layout.run_folder(campaign, r.id) / layout.RUN: r for r in plan.runs}
@@ -54,8 +55,8 @@ def write_plan(campaign: Path, plan: Plan, command: str, versions: Mapping[str, 
     for run in plan.runs:
         path = layout.run_folder(campaign, run.id) / layout.RUN
         there = None if path in new else _read(path, RunSpec)
-        if there is not None and there.eval != run.eval:
-            new[path] = there.model_copy(update={"eval": run.eval})
+        if there is not None and (there.eval, there.reference) != (run.eval, run.reference):
+            new[path] = there.model_copy(update={"eval": run.eval, "reference": run.reference})
     write_texts({path: spec.model_dump_json(indent=1) + "\n" for path, spec in new.items()})
     old = read_campaign_json(campaign) or {}
     recipe = plan.recipe.model_dump(mode="json")

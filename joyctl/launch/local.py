@@ -72,12 +72,14 @@ def run_jobs(
     with _stop_signals(board):
         while True:
             ready += [states[key] for key in graph.get_ready()]
-            ready.sort(key=lambda s: -urgency[s.key])
+            # Nothing waits for a reference: it takes cores that are left over, and no other job gets fewer for it.
+            ready.sort(key=lambda s: (s.job.reference, -urgency[s.key]))
             while ready and not board.stopping:
                 free = cores - sum(r.state.threads for r in running)
                 if free < 1:
                     break
-                running.append(_start(campaign, ready.pop(0), threads=max(1, free // (len(ready) + 1))))
+                others = sum(not s.job.reference for s in ready[1:])
+                running.append(_start(campaign, ready.pop(0), threads=max(1, free // (others + 1))))
             if not running:
                 break
             tick(board)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from joyctl.campaign.compare import Work, compare
@@ -13,9 +13,11 @@ from joyctl.data.build import build
 from joyctl.data.folder import DataFolder
 from joyctl.errors import Problem, RecipeError, Refused
 from joyctl.evals.known import require_known
+from joyctl.evals.references import fetch, identify
 from joyctl.launch.disk import find, set_aside, trunk_cuts
 from joyctl.recipe.suite import require_datasets
 from joyctl.recipe.types import Recipe
+from joyctl.store import layout
 from joyctl.store.campaign import read_campaign_json
 from joyctl.store.fingerprint import changed_keys
 
@@ -44,10 +46,13 @@ def prepare(
     """Plan a campaign on its data (built if need be) and compare it with its folder; writes no results.
 
     Raises RecipeError for a source that has no data, a grid that the recipe cannot serve or a task that nobody knows,
-    Missing for benchmark data that is not where the recipe says.
+    Missing for benchmark data or a reference that is not where the recipe says.
     """
     if len({point.recipe.data.model_dump_json() for point in points}) > 1:
         raise RecipeError([Problem("override 'data...'", "data", "cannot be swept: one campaign, one data folder")])
+    if len({tuple(point.recipe.references.items()) for point in points}) > 1:
+        problem = Problem("override 'references...'", "references", "cannot be swept: give them all, each has its row")
+        raise RecipeError([problem])
     for point in points:  # what is wrong is said before anything is made
         wanted_variants(point, grid)
         if point.suite is not None:
@@ -57,6 +62,7 @@ def prepare(
         if point.suite is not None:
             own = [*map(Path, point.suite.include_path), data.path / "tasks"]
             require_known(point.recipe.eval.suite, (task.task for task in point.suite.tasks), own)
+    references = identify(recipe.references)
     facts = DataFacts(
         folder=str(data.path.resolve()),
         tokens={name: source.tokens for name, source in data.sources.items()},
@@ -65,8 +71,23 @@ def prepare(
         tasks_sha256=data.tasks_sha256,
     )
     folder = results / recipe.campaign
-    planned = plan(recipe, points, grid, facts, trunk_cuts(folder))
+    planned = plan(recipe, points, grid, facts, trunk_cuts(folder), references)
     return Prepared(folder, planned, compare(planned, find(folder, planned, sandbox=sandbox)), data)
+
+
+def fetch_references(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
+    """Download the references that are still to be scored and lie on the hub: a job may have no network.
+
+    Raises Missing where one does not come.
+    """
+    todo = {job.folder for job in prepared.work.jobs}
+    runs = []
+    for run in prepared.plan.runs:
+        if run.reference is not None and run.reference.folder is None and f"runs/{run.id}" in todo:
+            notify(f"downloading {run.reference.model}")
+            run = run.model_copy(update={"reference": fetch(run.reference)})
+        runs.append(run)
+    return replace(prepared, plan=replace(prepared.plan, runs=tuple(runs)))
 
 
 def refuse_drift(prepared: Prepared, command: str) -> None:
@@ -74,19 +95,28 @@ def refuse_drift(prepared: Prepared, command: str) -> None:
     if not prepared.work.refused:
         return
     name, decision = next(iter(prepared.work.refused.items()))
+    others = len(prepared.work.refused) - 1
+    more = f" (and {others} more)" if others else ""
+    if name.startswith(f"runs/{layout.REFERENCE}"):
+        # The recipe may name it as before: the folder holds another model, or the hub another commit.
+        reference = name.removeprefix(f"runs/{layout.REFERENCE}").partition("/")[0]
+        raise Refused(
+            f"refused: {prepared.folder / name} {decision.reason}{more}\n{_changes(decision.changes)}",
+            hint=f"Keep both: another name than '{reference}' under references      Replace:  {command} --rerun",
+        )
     old = (read_campaign_json(prepared.folder) or {}).get("recipe")
     changes = changed_keys(old, prepared.plan.recipe.model_dump(mode="json")) if old else []
     # The recipe's own keys say it best; where they agree (the data itself changed) the spec's must do.
-    changes = [c for c in changes if not c[0].startswith(("hypothesis", "phase.", "seeds.", "name"))]
-    changes = changes or list(decision.changes)
-    width = max(len(key) for key, _, _ in changes)
-    lines = [f"  {key:<{width}}   {before} → {now}" for key, before, now in changes]
-    others = len(prepared.work.refused) - 1
-    more = f" (and {others} more)" if others else ""
+    changes = [c for c in changes if not c[0].startswith(("hypothesis", "phase.", "seeds.", "name", "references"))]
     raise Refused(
-        f"refused: {prepared.folder / name} {decision.reason}{more}\n" + "\n".join(lines),
+        f"refused: {prepared.folder / name} {decision.reason}{more}\n{_changes(changes or decision.changes)}",
         hint=f"Keep both:  {command} campaign={prepared.plan.campaign}-2      Replace:  {command} --rerun",
     )
+
+
+def _changes(changes: Sequence[tuple[str, str, str]]) -> str:
+    width = max(len(key) for key, _, _ in changes)
+    return "\n".join(f"  {key:<{width}}   {before} → {now}" for key, before, now in changes)
 
 
 def replace_drifted(prepared: Prepared) -> Path:

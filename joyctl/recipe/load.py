@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -18,6 +19,7 @@ from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.locate import Kind, builtin_folder, locate, shown
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.overrides import MAX_POINTS, Override, alternatives, parse_overrides
+from joyctl.recipe.references import place_references
 from joyctl.recipe.rules import Finding
 from joyctl.recipe.suite import load_suite
 from joyctl.recipe.types import Recipe, Suite
@@ -53,7 +55,8 @@ def load_recipe(name_or_path: str = "tiny", overrides: Sequence[str] = ()) -> Re
 
     Raises RecipeError with every problem at once, each at its place. A sweep is a problem here.
     """
-    return _Loading(_recipe_type, "recipe", name_or_path, overrides).one()
+    loading = _Loading(_recipe_type, "recipe", name_or_path, overrides)
+    return _placed(loading.one(), loading)
 
 
 def load_recipe_grid(name_or_path: str, overrides: Sequence[str]) -> list[GridPoint]:
@@ -62,7 +65,7 @@ def load_recipe_grid(name_or_path: str, overrides: Sequence[str]) -> list[GridPo
     The last sweep varies fastest. Raises RecipeError with every problem of every point.
     """
     loading = _Loading(_recipe_type, "recipe", name_or_path, overrides)
-    points = loading.grid()
+    points = [(_placed(recipe, loading), changed) for recipe, changed in loading.grid()]
     suites = {name: _suite(name, loading) for name in dict.fromkeys(recipe.eval.suite for recipe, _ in points)}
     return [GridPoint(recipe, changed, suites[recipe.eval.suite]) for recipe, changed in points]
 
@@ -92,14 +95,20 @@ def _recipe_type(container: Container, origins: Origins) -> type[Recipe]:
 
 
 def _suite(name: str, loading: _Loading[Recipe]) -> Suite:
-    """A recipe's suite; of a built-in recipe, files of the current folder are the ones beside it."""
-    folder = loading.path.parent
+    """A recipe's suite."""
     origins = loading.origins(loading.fixed)
-    return load_suite(
-        name,
-        None if folder == builtin_folder("recipe") else folder,
-        lambda message: origins.problem(Finding(("eval", "suite"), message)),
-    )
+    return load_suite(name, _beside(loading), lambda message: origins.problem(Finding(("eval", "suite"), message)))
+
+
+def _placed(recipe: Recipe, loading: _Loading[Recipe]) -> Recipe:
+    """A recipe with its references in their places."""
+    return place_references(recipe, _beside(loading) or Path.cwd(), loading.origins(loading.fixed).problem)
+
+
+def _beside(loading: _Loading[Recipe]) -> Path | None:
+    """The folder of the recipe; None for a built-in one: files of the current folder are the ones beside it."""
+    folder = loading.path.parent
+    return None if folder == builtin_folder("recipe") else folder
 
 
 class _Loading(Generic[T]):

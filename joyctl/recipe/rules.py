@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joyctl.recipe.cluster import SlurmCluster
-    from joyctl.recipe.types import Data, Mixes, Model, Phase, Suite, Training
+    from joyctl.recipe.types import Data, Mixes, Model, Phase, Reference, Suite, Training
 
 Loc = tuple[str | int, ...]
 
@@ -103,6 +103,7 @@ def check_recipe(
     training: Training | None,
     phase: Phase | None,
     policy: str | None,
+    references: Mapping[str, Reference],
     world_sources: Sequence[str],
 ) -> Iterator[Finding]:
     """What holds between sections; a section that is not valid in itself is None and is passed over."""
@@ -126,6 +127,11 @@ def check_recipe(
     if phase is not None:
         for key, shares in (("durations", phase.durations), ("drop_at", phase.drop_at)):
             yield from _check_shares(("phase", key), shares, training)
+    first: dict[tuple[str, str | None], str] = {}
+    for name, reference in references.items():
+        other = first.setdefault((reference.model, reference.revision), name)
+        if other != name:
+            yield Finding(("references", name, "model"), f"'{reference.model}' is references.{other} already")
 
 
 TIME = "give minutes, HH:MM:SS or D-HH:MM:SS"

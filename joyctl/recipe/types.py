@@ -14,11 +14,15 @@ from joyctl.recipe import rules
 _NAME = "use lower-case letters, digits and '_', beginning with a letter"
 _FOLDER = "use lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"
 _METRIC = "give metric,filter as lm-eval names them, such as acc_norm,none"
+_REFERENCE = "use lower-case letters, digits, '_' and '-', beginning with a letter or digit"
 _POLICY = "give renormalise, shrink or replace:<source>"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", json_schema_extra={"patternErrorMessage": _NAME})]
 FolderName = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", json_schema_extra={"patternErrorMessage": _FOLDER})
+]
+ReferenceName = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", json_schema_extra={"patternErrorMessage": _REFERENCE})
 ]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -281,6 +285,17 @@ class Suite(Strict):
         return self._refuse(rules.check_suite(self))
 
 
+class Reference(Strict):
+    """Another model, which the report shows beside the runs: scored under their protocol, trained elsewhere."""
+
+    model: str = Field(min_length=1)
+    """A Hugging Face folder, relative to the recipe file or to the current folder, or a name on the hub: org/name."""
+    revision: str | None = Field(default=None, min_length=1)
+    """Branch, tag or commit of a model on the hub; a commit never moves."""
+    about: str | None = Field(default=None, min_length=1)
+    """What the report says of it, such as `twice the training`."""
+
+
 class Recipe(Strict):
     """What a researcher writes: one question asked of one base run."""
 
@@ -301,6 +316,8 @@ class Recipe(Strict):
     phase: Phase
     seeds: Seeds = Seeds()
     eval: Eval = Eval()
+    references: dict[ReferenceName, Reference] = {}
+    """Other models to be scored beside the runs, by name; part of no run's identity."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -313,6 +330,7 @@ class Recipe(Strict):
                 training=self.training,
                 phase=self.phase,
                 policy=self.phase.policy,
+                references=self.references,
                 world_sources=MICRO_WORLD_SOURCES,
             )
         )

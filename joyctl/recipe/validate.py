@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.cluster import Cluster, LocalCluster, SlurmCluster
@@ -16,7 +16,7 @@ from joyctl.recipe.document import dotted
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.rules import Finding, check_recipe
 from joyctl.recipe.schema import type_schema
-from joyctl.recipe.types import MICRO_WORLD_SOURCES, Data, Model, Phase, Recipe, Training
+from joyctl.recipe.types import MICRO_WORLD_SOURCES, Data, Model, Phase, Recipe, Reference, Training
 from joyctl.recipe.words import explain, mismatch
 
 T = TypeVar("T", bound=BaseModel)
@@ -130,6 +130,12 @@ def _between_valid_sections(container: Container) -> Iterator[Finding]:
     def names(value: Any) -> list[str] | None:
         return list(map(str, value)) if isinstance(value, dict) else None
 
+    def references() -> dict[str, Reference]:
+        try:
+            return TypeAdapter(dict[str, Reference]).validate_python(container.get("references"))
+        except ValidationError:
+            return {}
+
     mixes = container.get("mixes")
     mixes = mixes if isinstance(mixes, dict) else {}
     phase = container.get("phase")
@@ -142,6 +148,7 @@ def _between_valid_sections(container: Container) -> Iterator[Finding]:
         training=section("training", Training),
         phase=section("phase", Phase),
         policy=policy if isinstance(policy, str) else None,
+        references=references(),
         world_sources=MICRO_WORLD_SOURCES,
     )
 

@@ -178,7 +178,7 @@ def _composite(
                 "category": entry.category,
                 "metric": entry.metric,
                 "baseline": member.baseline,
-                "protocol": member.score.protocol,
+                "protocol": member.score.comparable,
             }
             for entry, member in members.items()
         },

@@ -15,6 +15,7 @@ from joyctl.report.estimate import Estimate, Term, over_seeds
 from joyctl.report.items import RATIOS
 from joyctl.report.judge import Evidence, Judgement, Verdict, evidence, judge, pass_fail
 from joyctl.report.pairing import Pair, check_pairable, pairs, seed_rows
+from joyctl.report.references import is_reference
 from joyctl.report.results import CampaignResults, Key, Score
 
 Family = Literal["headline", "other", "reference"]
@@ -178,7 +179,9 @@ def _evidence(group: Sequence[Pair]) -> Evidence:
 
 
 def _judge(comparisons: Sequence[_Comparison], headline: Collection[Key]) -> tuple[Delta, ...]:
-    families: list[Family] = ["headline" if c.score.key in headline else "other" for c in comparisons]
+    families: list[Family] = [
+        "reference" if is_reference(c.run) else "headline" if c.score.key in headline else "other" for c in comparisons
+    ]
     found: dict[int, Delta] = {}
     for family in get_args(Family):
         members = [i for i, name in enumerate(families) if name == family]

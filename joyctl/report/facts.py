@@ -86,9 +86,10 @@ def run_facts(campaign: Path, run: str, *, trains: bool) -> Facts:
     """Facts of one run; `trains` says whether its folder is also a segment's."""
     here = layout.run_folder(campaign, run)
     spec = _read(here / layout.RUN)
-    scoring = spec.get("eval")
-    runs_code = scoring.get("runs_code", True) if isinstance(scoring, dict) else True
-    stages: tuple[Stage, ...] = ("export", "eval", "score") if runs_code else ("export", "eval")
+    suite = spec.get("eval")
+    runs_code = suite.get("runs_code", True) if isinstance(suite, dict) else True
+    scoring: tuple[Stage, ...] = ("eval", "score") if runs_code else ("eval",)
+    stages: tuple[Stage, ...] = scoring if run.startswith(layout.REFERENCE) else ("export", *scoring)
     if not trains:
         return _facts(here, run, f"runs/{run}", stages, None)
     span = _span(spec, "branch_step") or _span(_read(here / layout.SEGMENT), "start_step")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from joyctl.campaign.spec import RunSpec
+from joyctl.campaign.spec import ReferenceSpec, RunSpec
 from joyctl.report import notes
 from joyctl.report.aggregate import Composite, estimate
 from joyctl.report.chance import AtChance
 from joyctl.report.deltas import Delta
 from joyctl.report.judge import ALPHA
 from joyctl.report.report import Report
-from joyctl.report.results import Score
+from joyctl.report.results import CampaignResults, Score
 
 
 def render_json(report: Report) -> dict[str, Any]:
@@ -24,6 +24,8 @@ def render_json(report: Report) -> dict[str, Any]:
     name. A category of the suite's aggregate and the average over categories stand among scores and deltas under
     their names as `task`, with the metric `rescaled`. `scorings` says how many prompts of a task were cut and what
     confined generated code; `at_chance` lists scores of the control that are not detectably above guessing.
+    `runs[].reference` is another model (None for the campaign's own runs), and its `protocol` the parts of the protocol
+    that came with that model.
     """
     results = report.results
     training = results.recipe.get("training") or {}
@@ -33,7 +35,7 @@ def render_json(report: Report) -> dict[str, Any]:
         "campaign": results.campaign,
         "hypothesis": results.hypothesis,
         "conclusion": report.conclusion,
-        "runs": [_run(run, step) for run in results.runs],
+        "runs": [_run(run, step, results) for run in results.runs],
         "scores": [
             *(_score(score, score.items.estimate(score.metric).stderr) for score in results.scores),
             *(_score(one, estimate([(specs[one.run], one)]).stderr) for one in report.composites),
@@ -49,7 +51,7 @@ def render_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _run(run: RunSpec, tokens_a_step: int) -> dict[str, Any]:
+def _run(run: RunSpec, tokens_a_step: int, results: CampaignResults) -> dict[str, Any]:
     return {
         "id": run.id,
         "variant": run.variant,
@@ -65,7 +67,13 @@ def _run(run: RunSpec, tokens_a_step: int) -> dict[str, Any]:
         "policy": run.policy,
         "changed": run.changed,
         "fingerprint": run.fingerprint,
+        "reference": None if run.reference is None else _reference(run.id, run.reference, results),
     }
+
+
+def _reference(run: str, reference: ReferenceSpec, results: CampaignResults) -> dict[str, Any]:
+    parts = [{"part": p.part, "runs": p.runs, "own": p.own} for p in results.model_parts if p.run == run]
+    return {**reference.model_dump(mode="json", exclude={"folder"}), "protocol": parts}
 
 
 def _score(score: Score | Composite, stderr: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from joyctl.report import findings, notes
 from joyctl.report.aggregate import Composite, estimate
 from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
+from joyctl.report.references import without_references
 from joyctl.report.report import Report
 from joyctl.report.results import Score
 from joyctl.report.sheet import PROXY_UNITS, Cell, Column, Row, duration_label
@@ -17,6 +18,7 @@ from joyctl.store.fingerprint import fingerprint
 
 _DIGEST = 64
 """Characters of a SHA-256."""
+_REFERENCES = "*references*"
 
 
 def render_markdown(report: Report) -> str:
@@ -52,8 +54,10 @@ def render_markdown(report: Report) -> str:
 
 def _comparison(report: Report, columns: Sequence[Column]) -> str:
     marked = notes.footnotes(report.rows)
-    body = []
+    body: list[tuple[str, ...]] = []
     for row in report.rows:
+        if row.is_reference and not any(line[0] == _REFERENCES for line in body):
+            body.append((_REFERENCES, *("" for _ in columns)))
         number = f" <sup>{marked[row.variant][0]}</sup>" if row.variant in marked else ""
         body.append((f"{row.variant}{number}", *(_cell(row, c, row.cells[c.key]) for c in columns)))
     return _table(["run", *map(_head, columns)], body)
@@ -107,7 +111,8 @@ def _difference(column: Column, delta: Delta) -> str:
 
 
 def _remarks(report: Report) -> str:
-    lines = [f"{note}." for note in (*notes.holm_notes(report), *notes.detectable_notes(report), notes.interval_note())]
+    first = (*notes.holm_notes(report), *notes.reference_notes(report), *notes.detectable_notes(report))
+    lines = [f"{note}." for note in (*first, notes.interval_note())]
     lines += [f"<sup>{n}</sup> {text}." for n, text in sorted(set(notes.footnotes(report.rows).values()))]
     lines += [f"{note}." for note in _further_notes(report)]
     seeds = notes.seed_note(report)
@@ -179,7 +184,7 @@ def _score_line(report: Report, score: Score | Composite, stderr: float) -> tupl
 
 
 def _protocols(report: Report) -> str:
-    tasks = {score.task: score.protocol for score in report.results.scores}
+    tasks = {score.task: score.protocol for score in without_references(report.results).scores}
     tasks |= {one.task: one.protocol for one in report.composites}
     body = []
     for task, digest in tasks.items():

@@ -9,6 +9,7 @@ from joyctl.report.items import GOLD_BITS
 from joyctl.report.judge import ALPHA
 from joyctl.report.noise import Floor
 from joyctl.report.power import POWER
+from joyctl.report.references import without_references
 from joyctl.report.report import Report
 from joyctl.report.sheet import Row
 
@@ -35,7 +36,7 @@ def detectable_notes(report: Report) -> list[str]:
         sizes = [
             delta.detectable
             for delta in report.averages
-            if delta.key == column.key and delta.verdict == "no detectable difference"
+            if (delta.family, delta.key, delta.verdict) == ("headline", column.key, "no detectable difference")
         ]
         if sizes:
             low, high = column.amount(min(sizes), "-"), column.amount(max(sizes), "-")
@@ -66,6 +67,15 @@ def noise_notes(report: Report) -> list[str]:
             for (variant, df), parts in found.items()
         ]
     return lines
+
+
+def reference_notes(report: Report) -> list[str]:
+    """For how many comparisons the verdicts about references are corrected."""
+    count = sum(delta.family == "reference" for delta in report.averages)
+    if not count:
+        return []
+    many = f"{count} comparison{'s' if count > 1 else ''}"
+    return [f"references: other models, against the control; Holm over their own {many}, all scores counted"]
 
 
 def interval_note() -> str:
@@ -121,11 +131,11 @@ def chance_notes(report: Report) -> list[str]:
 
 def scoring_notes(report: Report) -> list[str]:
     """What went otherwise than a benchmark means it: cut prompts, few items, code that nothing confined."""
-    results = report.results
+    results, ours = report.results, without_references(report.results)
     lines = []
-    protocols = {score.task: results.protocols.get(score.protocol, {}) for score in results.scores}
+    protocols = {score.task: results.protocols.get(score.protocol, {}) for score in ours.scores}
     for task in results.tasks:
-        cut = {(s.truncated, s.items) for s in results.scorings if s.task == task and s.truncated > 0}
+        cut = {(s.truncated, s.items) for s in ours.scorings if s.task == task and s.truncated > 0}
         if cut:
             count, items = max(cut)
             of = f"{count:,} of {items:,}" if items else f"{count:,}"
@@ -160,10 +170,11 @@ def alone_note(report: Report) -> list[str]:
 
 def seed_note(report: Report) -> str | None:
     """Whether run-to-run noise is in the intervals; None without any comparison."""
-    if not report.averages:
+    ours = [delta for delta in report.averages if delta.family != "reference"]
+    if not ours:
         return None
-    seeds = {delta.seeds for delta in report.averages}
-    trunks = {delta.trunks for delta in report.averages}
+    seeds = {delta.seeds for delta in ours}
+    trunks = {delta.trunks for delta in ours}
     if seeds == {1}:
         return "1 seed: no run-to-run noise in the intervals (--seeds 3)"
     counted = str(max(seeds)) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
@@ -174,7 +185,7 @@ def seed_note(report: Report) -> str | None:
 
 
 def footnotes(rows: Sequence[Row]) -> dict[str, tuple[int, str]]:
-    """For rows not compared with the plain control: a number and what they are compared with, by variant.
+    """For references, and for rows not compared with the plain control: a number and what is to be known, by variant.
 
     Rows with the same remark share a number.
     """
@@ -182,6 +193,9 @@ def footnotes(rows: Sequence[Row]) -> dict[str, tuple[int, str]]:
     found = {}
     main = next((row.variant for row in rows if row.is_control), None)
     for row in rows:
+        if row.remark is not None:
+            found[row.variant] = (numbers.setdefault(row.remark, len(numbers) + 1), row.remark)
+            continue
         if row.control is None or not row.runs or (row.control == main and not row.runs[0].dropped):
             continue
         remark = f"against {row.control}"
@@ -207,7 +221,7 @@ def mixes(report: Report) -> tuple[tuple[str, ...], list[tuple[str, tuple[float,
     sources = tuple(dict.fromkeys(name for run in report.results.runs for name in run.mix))
     groups: dict[tuple[float, ...], list[str]] = {}
     for row in report.rows:
-        if row.runs:
+        if row.runs and not row.is_reference:
             shares = tuple(row.runs[0].mix.get(name, 0.0) for name in sources)
             groups.setdefault(shares, []).append(row.variant)
     return sources, [(_together(variants), shares) for shares, variants in groups.items()]

@@ -53,7 +53,7 @@ def pairs(results: CampaignResults) -> list[Pair]:
 def check_pairable(score: Score, control: Score) -> None:
     """Raise Refused, naming the first item, unless both scores have the same items under one protocol."""
     names = f"{score.run} and {control.run} on {score.task}"
-    if score.protocol != control.protocol:
+    if score.comparable != control.comparable:
         digests = f"{score.protocol[:12]} and {control.protocol[:12]}"
         raise Refused(
             f"{names} were scored under different protocols: {digests}",

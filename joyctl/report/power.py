@@ -33,7 +33,8 @@ def power(effect: float, found: Estimate, level: float = 0.05) -> float:
     if len(parts) == 1:
         df, shift = parts[0].df, effect / found.stderr
         edge = float(stdtrit(df, 1 - level / 2))
-        return float(1 - nctdtr(df, shift, edge) + nctdtr(df, shift, -edge))
+        # scipy gives NaN for some chances of the wrong sign that are below 1e-16.
+        return float(1 - nctdtr(df, shift, edge) + np.nan_to_num(nctdtr(df, shift, -edge)))
     items, seeds = sorted(parts, key=lambda part: -part.df)
     low, high = (float(stdtrit(part.df, level / 2)) ** 2 for part in (items, seeds))
     drawn = seeds.variance * chdtri(seeds.df, _NODES) / seeds.df

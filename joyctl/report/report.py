@@ -14,6 +14,7 @@ from joyctl.report.curve import DurationCurve, duration_curve
 from joyctl.report.deltas import Delta, run_deltas, variant_deltas
 from joyctl.report.noise import Floor, noise_floors
 from joyctl.report.pairing import check_one_protocol
+from joyctl.report.references import admit, without_references
 from joyctl.report.results import CampaignResults, Key, read_campaign
 from joyctl.report.sheet import (
     PROXY_UNITS,
@@ -70,8 +71,8 @@ def report(folder: Path) -> Report:
 
     Raises Missing when there is no campaign, and Refused when runs do not share items or protocol.
     """
-    results = read_campaign(folder)
-    check_one_protocol(results.scores, results.protocols)
+    results = admit(read_campaign(folder))
+    check_one_protocol(without_references(results).scores, results.protocols)
     made, lacking = composites(results)
     parts = {composite.protocol: composite.protocol_parts for composite in made}
     check_one_protocol(
@@ -90,9 +91,11 @@ def report(folder: Path) -> Report:
     headline = {column.key for column in (*shown, *proxies)}
     averages = variant_deltas(results, made, headline)
     lines = rows(results, made, averages, (*shown, *categories, *further))
+    # What is said of the campaign is said of its runs; a reference has its row, and nothing else rests on it.
+    ours, own_lines = without_references(results), tuple(row for row in lines if not row.is_reference)
     place, order = [row.variant for row in lines], [*results.tasks, *(one.task for one in made)]
     averages = tuple(sorted(averages, key=lambda delta: (place.index(delta.run), order.index(delta.task))))
-    curve = duration_curve(results, shown)
+    curve = duration_curve(ours, shown)
     return Report(
         results=results,
         composites=made,
@@ -105,9 +108,9 @@ def report(folder: Path) -> Report:
         further_proxies=further,
         every=every,
         rows=lines,
-        floors=noise_floors(results, made),
+        floors=noise_floors(ours, made),
         curve=curve,
-        datasets=dataset_table(shown, lines),
+        datasets=dataset_table(shown, own_lines),
         cost=campaign_cost(folder),
-        conclusion=conclude(shown, lines, curve),
+        conclusion=conclude(shown, own_lines, curve),
     )

@@ -39,6 +39,13 @@ class Score:
     """Digest of how it was scored; scores of one task compare only within one protocol."""
     higher_is_better: bool
     items: Items
+    compared_as: str | None = None
+    """Of a reference whose protocol is the runs' in all but the model's own parts: the runs' protocol."""
+
+    @property
+    def comparable(self) -> str:
+        """The protocol that another score must have to be compared with this one."""
+        return self.compared_as or self.protocol
 
     @property
     def key(self) -> Key:
@@ -70,6 +77,19 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class ModelPart:
+    """A part of the protocol that came with a reference's own model."""
+
+    run: str
+    """The reference's id."""
+    part: str
+    """`tokenizer_sha256`, `max_length` or `dtype`."""
+    runs: str
+    """As the campaign's runs have it."""
+    own: str
+
+
+@dataclass(frozen=True)
 class CampaignResults:
     """What a campaign's folder holds at this moment."""
 
@@ -89,6 +109,8 @@ class CampaignResults:
     """Parts of every protocol digest that occurs."""
     scorings: tuple[Scoring, ...] = ()
     """Of every task of every run that has scores."""
+    model_parts: tuple[ModelPart, ...] = ()
+    """What of the protocol is otherwise for references (joyctl.report.references)."""
 
     @property
     def suite(self) -> Mapping[str, SuiteTask]:
@@ -232,7 +254,7 @@ def _tasks(campaign: Mapping[str, Any], results: Mapping[str, Mapping[str, _Task
 
 def _unscored_reason(folder: Path, run: RunSpec, *, trains: bool) -> str | None:
     """What keeps a run from being scored; None when its stages are all done."""
-    if not trains and not layout.marker(folder / run.segment, "train").exists():
+    if run.segment and not trains and not layout.marker(folder / run.segment, "train").exists():
         return f"not trained yet ({run.segment} is not complete)"
     status = run_status(folder, run.id, trains=trains)
     now = status.current

@@ -11,6 +11,7 @@ from joyctl.report.aggregate import estimate as composite_estimate
 from joyctl.report.deltas import Delta, variant_estimate
 from joyctl.report.estimate import Estimate
 from joyctl.report.items import BITS_PER_BYTE, GOLD_BITS
+from joyctl.report.references import is_reference, remark
 from joyctl.report.results import CampaignResults, Key, Score
 
 _HELDOUT = "heldout_"
@@ -78,11 +79,18 @@ class Row:
     control: str | None
     """Variant it is compared with; None for a control, and where no run.json tells."""
     cells: Mapping[Key, Cell]
+    remark: str | None = None
+    """What is to be known of a reference."""
 
     @property
     def is_control(self) -> bool:
         """Whether others are compared with it and it with nothing."""
         return bool(self.runs) and self.control is None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is another model, scored beside the campaign's runs."""
+        return is_reference(self.variant)
 
 
 def columns(results: CampaignResults, every: Mapping[Key, Column]) -> tuple[Column, ...]:
@@ -154,7 +162,7 @@ def every_column(results: CampaignResults, made: Sequence[Composite] = ()) -> di
 def rows(
     results: CampaignResults, made: Sequence[Composite], averages: Sequence[Delta], shown: Sequence[Column]
 ) -> tuple[Row, ...]:
-    """Every expected variant: controls, then durations, then what is left out at each duration."""
+    """Every expected variant: controls, durations, what is left out at each duration, then the references."""
     specs: dict[str, list[RunSpec]] = {}
     for run in results.runs:
         specs.setdefault(run.variant, []).append(run)
@@ -178,7 +186,8 @@ def rows(
             cells[column.key] = Cell(deltas.get((variant, *column.key)), absolute)
         control = _control_variant(runs, ids)
         scored = len({s.run for s in scores})
-        found.append(Row(variant, tuple(runs), expected, scored, control, cells))
+        said = remark(results, runs[0]) if runs else None
+        found.append(Row(variant, tuple(runs), expected, scored, control, cells, said))
     return tuple(sorted(found, key=_place))
 
 
@@ -203,6 +212,8 @@ def _control_variant(runs: Sequence[RunSpec], ids: Mapping[str, RunSpec]) -> str
 
 
 def _place(row: Row) -> tuple[int, str, bool, float]:
+    if row.is_reference:
+        return (3, "", False, 0.0)
     if not row.runs:
         return (2, "", False, 0.0)
     first = row.runs[0]

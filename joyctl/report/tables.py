@@ -130,12 +130,16 @@ def _comparison(report: Report, shown: Sequence[Column], form: _Form, ascii_only
         table.add_column(Text.assemble((column.label, "bold"), "\n", (column.under, "dim")), no_wrap=True)
     marked = notes.footnotes(report.rows)
     widths = {column.key: _Widths.of(report.rows, column) for column in shown}
+    under_references = False
     for row in report.rows:
         name = Text(row.variant)
         if row.variant in marked:
             name.append(f" {marked[row.variant][0]}".translate(_SUPERSCRIPTS))
         if row.scored and row.scored < row.expected:
             name.append(f" ({row.scored}/{row.expected} seeds)", style="dim")
+        if row.is_reference and not under_references:
+            under_references = True
+            table.add_row(Text("references", style="dim"))
         cells = [_cell(row, c, row.cells[c.key], widths[c.key], form) for c in shown]
         table.add_row(*(_ascii(text, ascii_only) for text in (name, *cells)))
     return table
@@ -207,7 +211,8 @@ def _findings(report: Report, ascii_only: bool) -> Iterator[RenderableType]:
 
 
 def _remarks(report: Report) -> Iterator[Text]:
-    lines = [*notes.holm_notes(report), *notes.detectable_notes(report), notes.interval_note()]
+    lines = [*notes.holm_notes(report), *notes.reference_notes(report), *notes.detectable_notes(report)]
+    lines.append(notes.interval_note())
     lines += notes.aggregate_notes(report)
     lines += [
         f"{str(number).translate(_SUPERSCRIPTS)} {text}"

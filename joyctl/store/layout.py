@@ -12,6 +12,8 @@ CHECKPOINTS = "checkpoint"
 ATTEMPTS = "attempts.jsonl"
 SUBMIT = "submit.sh"
 PROMPTS = "prompts"
+REFERENCE = "ref-"
+"""Variants of references begin so, and no others do."""
 
 
 def checkpoint(segment_folder: Path, step: int) -> Path:
