@@ -94,8 +94,11 @@ class Side:
         # A group of groups, such as mmlu, may have no entry of its own.
         for name in (task, *self.leaves(task)):
             directions = self.part("higher_is_better", name)
-            if isinstance(directions, Mapping) and isinstance(directions.get(metric), bool):
-                return bool(directions[metric])
+            if not isinstance(directions, Mapping) or not directions:
+                continue
+            # pass@1 stands there as pass_at_k: a name that is not there goes the way of the others.
+            if isinstance(way := directions.get(metric, all(directions.values())), bool):
+                return way
         return metric != BITS_PER_BYTE
 
     def summary(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def pair_leaves(
             uneven.append(why)
             continue
         both = {name: _aligned(mine[name], other[name]) for name in filters}
-        asked_otherwise += [why for pair in both.values() if (why := _other_hash(leaf, *pair))][:1]
+        asked_otherwise += [found_one for pair in both.values() if (found_one := _other_hash(leaf, *pair))][:1]
         found[leaf] = LeafPair(mine, other, both)
     if lacking and len(lacking) == len(leaves):
         who = next(iter(lacking.values()))
@@ -124,5 +124,5 @@ def _limits(a: Side, b: Side) -> str:
     limits = [config.get("limit") for config in configs if isinstance(config, Mapping)]
     if len(limits) < 2 or limits[0] == limits[1]:
         return ""
-    words = ["none" if limit is None else f"{limit:g}" for limit in limits]
+    words = ["none" if limit is None else str(limit) for limit in limits]
     return f"\n  limit  {words[0]} → {words[1]}"

@@ -11,16 +11,16 @@ from joyctl.errors import Refused
 from joyctl.report.lmeval_files import Side
 from joyctl.store.fingerprint import changed_keys
 
-_NOT_SETTINGS = frozenset(
+_NOT_SETTINGS = {
     # Names.
-    ["task", "task_alias", "tag", "group", "group_alias"]
+    *("task", "task_alias", "tag", "group", "group_alias"),
     # Where the documents come from: their hashes say whether they are the same.
-    + ["dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset"]
+    *("dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset"),
     # Holds the model's arguments beside the version, which is compared for itself; so is the number of examples.
-    + ["metadata", "num_fewshot"]
+    *("metadata", "num_fewshot"),
     # Leave to run code, which determines no score.
-    + ["unsafe_code"]
-)
+    "unsafe_code",
+}
 """Keys of a task's `configs` that are not compared."""
 _MODEL = frozenset(("pretrained", "peft", "delta", "model", "path", "engine", "tokenizer", "revision", "base_url"))
 """Model arguments that say which model it is."""
