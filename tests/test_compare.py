@@ -136,7 +136,8 @@ def test_a_group_of_groups_is_one_benchmark_clustered_by_its_tasks(tmp_path: Pat
     count = len(sums)
     assert (delta.task, delta.n, delta.clusters, delta.few_clusters) == ("all", sum(SIZES), count, False)
     assert delta.delta == pytest.approx(every.mean())
-    assert delta.stderr == pytest.approx(math.sqrt(count / (count - 1) * np.square(sums).sum()) / sum(SIZES))
+    shares = np.divide(SIZES, sum(SIZES))
+    assert delta.stderr == pytest.approx(math.sqrt((np.square(sums) / (1 - shares)).sum()) / sum(SIZES))
     parts = side_by_side(a, b, parts=True).lines
     assert [line.part_of for line in parts] == [None, *["all"] * (count + 1)]
     assert only(side_by_side(a, b, tasks=["half"])).n == 14
@@ -419,10 +420,17 @@ def test_json_has_the_promised_keys(a: Path, b: Path) -> None:
     value = json.loads(done.stdout)
     (delta,) = value["deltas"]
     promised = "task metric filter n delta stderr low high p p_adjusted verdict"
-    assert set(promised.split()) <= delta.keys()
+    assert set(promised.split()) | {"q", "p_exact", "detectable", "a", "b", "clusters", "few_clusters"} <= delta.keys()
     assert (delta["a"], delta["b"]) == (pytest.approx(5 / 12), pytest.approx(9 / 12))
     assert delta["delta"] == pytest.approx(4 / 12) and delta["n"] == 12
     assert value["a"]["model"] == "models/a" and value["b"]["results"] == str(results_file(b))
+
+
+def test_independent_items_that_pass_or_fail_are_tested_exactly(a: Path, b: Path) -> None:
+    """Four items only B passes and none only A: McNemar's two-sided p is 2 * 0.5**4."""
+    delta = only(side_by_side(a, b))
+    assert (delta.p, delta.p_exact) == (pytest.approx(0.125), pytest.approx(0.125))
+    assert "McNemar" in screen(side_by_side(a, b), 200)
 
 
 def test_help_says_what_it_takes() -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import numpy as np
 
 from joyctl.errors import Refused
-from joyctl.report.deltas import ALPHA, Delta, Family, Verdict
-from joyctl.report.estimate import holm, ratio
+from joyctl.report.deltas import Delta, Family
+from joyctl.report.estimate import Estimate, Term
+from joyctl.report.items import RATIOS
+from joyctl.report.judge import ALPHA, Evidence, Judgement, evidence, judge, pass_fail
 from joyctl.report.lmeval_files import Side, read_side
 from joyctl.report.lmeval_pairs import LeafPair, pair_leaves
 from joyctl.report.lmeval_protocol import harmless_changes, require_one_protocol, unsaid
@@ -17,10 +21,8 @@ from joyctl.report.lmeval_scores import Rebuilt, rebuild
 from joyctl.report.lmeval_units import Unit, common_units
 from joyctl.report.sheet import LENIENT
 
-_FIELDS = (
-    *("task", "metric", "filter", "n", "clusters", "few_clusters", "delta", "stderr", "low", "high", "p", "p_adjusted"),
-    *("verdict", "family", "higher_is_better"),
-)
+_OF_CAMPAIGNS = ("run", "control", "seeds", "trunks")
+"""Fields of a Delta that say nothing of two outputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,49 +141,42 @@ def score_name(metric: str, filter_: str) -> str:
 
 
 def _judged(comparisons: Sequence[Comparison], a: Side, b: Side) -> list[Line]:
-    """Differences with verdicts; Holm within each family of these comparisons."""
-    made = [ratio(c.items.b - c.items.a, c.items.denominator, c.items.clusters) for c in comparisons]
-    p_values = [estimate.p_value() for estimate in made]
-    adjusted = [1.0] * len(made)
-    for family in ("headline", "other"):
+    """Differences with verdicts, corrected within each family of these comparisons."""
+    lines: dict[int, Line] = {}
+    for family in get_args(Family):
         members = [i for i, c in enumerate(comparisons) if c.family == family]
-        for i, value in zip(members, holm([p_values[i] for i in members]), strict=True):
-            adjusted[i] = value
-    lines = []
-    for c, estimate, p, p_adjusted in zip(comparisons, made, p_values, adjusted, strict=True):
-        low, high = estimate.interval()
-        verdict: Verdict = "no detectable difference"
-        if p_adjusted < ALPHA:
-            verdict = "higher" if estimate.value > 0 else "lower"
-        delta = Delta(
-            run=b.model,
-            control=a.model,
-            task=c.unit.task,
-            metric=c.metric,
-            filter=c.filter,
-            n=estimate.items,
-            clusters=estimate.clusters,
-            few_clusters=estimate.few_clusters,
-            delta=estimate.value,
-            stderr=estimate.stderr,
-            low=low,
-            high=high,
-            p=p,
-            p_adjusted=p_adjusted,
-            q=p_adjusted,
-            p_exact=None,
-            bootstrap_low=low,
-            bootstrap_high=high,
-            detectable=0.0,
-            family=c.family,
-            verdict=verdict,
-            higher_is_better=c.higher_is_better,
-            seeds=1,
-            trunks=1,
-        )
-        total = float(c.items.denominator.sum())
-        lines.append(Line(delta, float(c.items.a.sum()) / total, float(c.items.b.sum()) / total, c.unit.part_of))
-    return lines
+        found = [_evidence(comparisons[i]) for i in members]
+        for i, one, judged in zip(members, found, judge(found), strict=True):
+            lines[i] = _line(comparisons[i], one.estimate, judged, a, b)
+    return [lines[i] for i in range(len(comparisons))]
+
+
+def _evidence(c: Comparison) -> Evidence:
+    items = c.items
+    counts = None if c.metric in RATIOS else pass_fail(items.b, items.a, len(np.unique(items.clusters)))
+    return evidence([Term(1.0, (items.b - items.a)[None, :], items.denominator, items.clusters)], counts)
+
+
+def _line(c: Comparison, estimate: Estimate, judged: Judgement, a: Side, b: Side) -> Line:
+    delta = Delta(
+        run=b.model,
+        control=a.model,
+        task=c.unit.task,
+        metric=c.metric,
+        filter=c.filter,
+        n=estimate.items,
+        clusters=estimate.clusters,
+        few_clusters=estimate.few_clusters,
+        delta=estimate.value,
+        stderr=estimate.stderr,
+        family=c.family,
+        higher_is_better=c.higher_is_better,
+        seeds=1,
+        trunks=1,
+        **asdict(judged),
+    )
+    total = float(c.items.denominator.sum())
+    return Line(delta, float(c.items.a.sum()) / total, float(c.items.b.sum()) / total, c.unit.part_of)
 
 
 def _common_notes(shown: Sequence[Unit], pairs: Mapping[str, LeafPair]) -> list[str]:
@@ -203,7 +198,7 @@ def _common_notes(shown: Sequence[Unit], pairs: Mapping[str, LeafPair]) -> list[
 def _to_json(line: Line) -> dict[str, Any]:
     values = asdict(line.delta)
     return {
-        **{name: values[name] for name in _FIELDS},
+        **{name: value for name, value in values.items() if name not in _OF_CAMPAIGNS},
         "better": line.delta.better,
         "a": line.a,
         "b": line.b,

@@ -10,8 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from joyctl.report.deltas import ALPHA
 from joyctl.report.items import RATIOS
+from joyctl.report.judge import ALPHA
 from joyctl.report.lmeval_files import Side
 from joyctl.report.sheet import Column
 from joyctl.report.side_by_side import Line, SideBySide, score_name
@@ -65,6 +65,10 @@ def notes(found: SideBySide) -> list[str]:
         made.append("△▽ not detectable either: its own 95 % interval excludes 0, but not after Holm")
     percent = "scores in per cent, B - A in points; " if any(_column(line).percent for line in found.lines) else ""
     made.append(f"{percent}[ ] 95 % interval of B - A, paired by item, clustered")
+    if any(line.delta.p_exact is not None for line in found.lines):
+        made.append(
+            "p: McNemar's exact test where items are passed or failed and independent, else that of the interval"
+        )
     others = sum(line.delta.family == "other" and line.part_of is None for line in found.lines)
     if others:
         made.append(f"further scores of a task (dim): corrected apart, over {others}")
