@@ -299,12 +299,13 @@ def test_what_moves_scores_a_little_is_told_and_not_refused(a: Path, b: Path, tm
     def other(found: dict[str, Any]) -> None:
         found["lm_eval_version"] = "0.4.9"
         found["configs"]["quiz"]["unheard_of"] = None
-        found["config"] |= {"batch_size": 64, "model_args": "pretrained=b,add_bos_token=True"}
+        found["config"] |= {"batch_size": 64, "limit": 500, "model_args": "pretrained=b,add_bos_token=True"}
 
     one = changed(a, tmp_path / "c", lambda found: found["config"].update(batch_size="8"))
     found = side_by_side(one, changed(b, tmp_path / "d", other))
     (told,) = [text for text in found.notes if text.startswith("differs, but")]
     assert "lm_eval_version 0.4.13 → 0.4.9" in told and "batch_size 8 → 64" in told
+    assert "limit none → 500" in told  # larger than the task: the items are the same
     assert "model_args.add_bos_token not given → True" in told and "pretrained" not in told
 
 

@@ -81,6 +81,8 @@ def harmless_changes(a: Side, b: Side) -> list[str]:
     ours, theirs = _config(a), _config(b)
     for key in ("model_dtype", "batch_size", "device", "random_seed", "numpy_seed", "torch_seed"):
         pairs[key] = ours.get(key), theirs.get(key)
+    if "limit" in ours and "limit" in theirs:  # the same items all the same, or only those that both have
+        pairs["limit"] = _word(ours["limit"]), _word(theirs["limit"])
     mine, others = _arguments(a), _arguments(b)
     for key in sorted(mine.keys() | others.keys()):
         if key not in pairs and key != "dtype":
