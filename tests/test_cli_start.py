@@ -31,7 +31,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_and_welcome_load_nothing_heavy() -> None:
-    for words in ([], ["--help"], ["sweep", "--help"], ["data", "--help"], ["--version"]):
+    for words in ([], ["--help"], ["sweep", "--help"], ["data", "--help"], ["compare", "--help"], ["--version"]):
         done = run(*words)
         assert done.returncode == 0 and done.stdout.strip()
         assert not HEAVY & set(json.loads(done.stderr.splitlines()[-1])), words
@@ -39,7 +39,7 @@ def test_help_and_welcome_load_nothing_heavy() -> None:
 
 def test_every_command_stands_in_the_help() -> None:
     text = run("--help").stdout
-    for command in ("plan", "sweep", "ablate", "status", "report", "show", "schema", "data"):
+    for command in ("plan", "sweep", "ablate", "status", "report", "compare", "show", "schema", "data"):
         assert f" {command} " in text
 
 
