@@ -100,7 +100,9 @@ def test_an_override_can_choose_the_kind():
     assert problems("cores: 2\n", "kind=slrum") == [
         "override 'kind=slrum': 'slrum' is not one of local, slurm; did you mean 'slurm'?"
     ]
-    assert problems("partition: gpu\n", "kind=local") == ["1:1 partition: unknown key; known here: kind, cores"]
+    assert problems("partition: gpu\n", "kind=local") == [
+        "1:1 partition: unknown key; known here: kind, cores, price_per_core_hour, currency"
+    ]
 
 
 # --------------------------------------------------------------------------------------------------- times, memory

@@ -22,7 +22,8 @@ def render_json(report: Report) -> dict[str, Any]:
     variant over its seeds, corrected apart from `deltas`; with one seed it repeats them under the variant's
     name. A category of the suite's aggregate and the average over categories stand among scores and deltas under
     their names as `task`, with the metric `rescaled`. `scorings` says how many prompts of a task were cut and what
-    confined generated code; `at_chance` lists scores of the control that are not detectably above guessing.
+    confined generated code; `at_chance` lists scores of the control that are not detectably above guessing. `cost` is
+    `joyctl.report.cost.Cost`, or null.
     """
     results = report.results
     training = results.recipe.get("training") or {}
@@ -44,6 +45,7 @@ def render_json(report: Report) -> dict[str, Any]:
         "scorings": [asdict(scoring) for scoring in results.scorings],
         "at_chance": [_at_chance(one) for one in report.chance],
         "notes": notes.scoring_notes(report),
+        "cost": None if report.cost is None else asdict(report.cost),
         "alpha": ALPHA,
     }
 

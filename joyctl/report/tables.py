@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from joyctl.report import notes
+from joyctl.report.costwords import cost_line
 from joyctl.report.deltas import Delta
 from joyctl.report.report import Report
 from joyctl.report.sheet import Cell, Column, Row
@@ -59,6 +60,9 @@ def _screen(report: Report, all_proxies: bool, console: Console, options: Consol
             yield from _tables(report, columns, console, options)
     yield Text()
     yield from _remarks(report)
+    if report.cost is not None:
+        yield Text()
+        yield Text(cost_line(report.cost))
     sources, groups = notes.mixes(report)
     if groups:
         yield Text()
