@@ -161,9 +161,12 @@ def _close(folder: Path, line: dict[str, Any]) -> None:
         outcome, error = "failed", broke[0]["exception"]
     elif asked := _asked(folder, line):
         outcome, error = "interrupted", f"asked to stop ({asked}), and killed before it had saved"
+    # The last that was seen of it.
+    signs = {"train": [folder / layout.METRICS], "eval": [*folder.glob("eval/*/answers.jsonl")]}
     end = line["start"]
-    with contextlib.suppress(FileNotFoundError):  # the last that was seen of it
-        end = max(end, (folder / layout.METRICS).stat().st_mtime) if line["stage"] == "train" else end
+    for sign in signs.get(line["stage"], []):
+        with contextlib.suppress(FileNotFoundError):
+            end = max(end, sign.stat().st_mtime)
     ended = {"end": end, "outcome": outcome, "error": error, "seconds": end - line["start"]}
     append_line(folder / layout.ATTEMPTS, {**line, **ended})
 
