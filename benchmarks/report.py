@@ -36,6 +36,8 @@ class Call:
     seconds: float
     megabytes: float
     """The most it held at once."""
+    processor: float
+    """Seconds of processor time, over all cores."""
     out: str
 
 
@@ -59,9 +61,13 @@ def main() -> None:
     goal = "" if quick else f" (at most {AT_MOST_SECONDS:.0f} s, {AT_MOST_MEGABYTES:,} MB)"
     mine, other = (statistics.median(call.seconds for call in calls) for calls in (ours, theirs))
     ratio = statistics.median(b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True))
-    print(f"report   {mine:6.2f} s   {max(call.megabytes for call in ours):5.0f} MB{goal}")
-    held = max(call.megabytes for call in theirs)
-    print(f"pandas   {other:6.2f} s   {held:5.0f} MB to read {int(theirs[0].out):,} rows, ratio {ratio:.1f}")
+    print(f"report   {mine:6.2f} s   {_held(ours)}{goal}")
+    print(f"pandas   {other:6.2f} s   {_held(theirs)} to read {int(theirs[0].out):,} rows, ratio {ratio:.1f}")
+
+
+def _held(calls: Sequence[Call]) -> str:
+    processor = statistics.median(call.processor for call in calls)
+    return f"{max(call.megabytes for call in calls):5.0f} MB   {processor:5.2f} s of processor time"
 
 
 def _measured(command: Sequence[str]) -> Call:
@@ -74,7 +80,7 @@ def _measured(command: Sequence[str]) -> Call:
         err.seek(0)
         if status:
             sys.exit(f"{' '.join(command)}: {err.read()}")
-        return Call(seconds, used.ru_maxrss / 1024, out.read())
+        return Call(seconds, used.ru_maxrss / 1024, used.ru_utime + used.ru_stime, out.read())
 
 
 def _require_whole(campaign: Path, call: Call, runs: int) -> None:
