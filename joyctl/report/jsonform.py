@@ -9,7 +9,8 @@ from joyctl.campaign.spec import RunSpec
 from joyctl.report import notes
 from joyctl.report.aggregate import Composite, estimate
 from joyctl.report.chance import AtChance
-from joyctl.report.deltas import ALPHA, Delta
+from joyctl.report.deltas import Delta
+from joyctl.report.judge import ALPHA
 from joyctl.report.report import Report
 from joyctl.report.results import Score
 

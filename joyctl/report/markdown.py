@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from joyctl.report import notes
+from joyctl.report import findings, notes
 from joyctl.report.aggregate import Composite, estimate
 from joyctl.report.cost import Cost
 from joyctl.report.costwords import cost_notes, cost_rows
+from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
 from joyctl.report.report import Report
 from joyctl.report.results import Score
-from joyctl.report.sheet import PROXY_UNITS, Cell, Column, Row
+from joyctl.report.sheet import PROXY_UNITS, Cell, Column, Row, duration_label
+from joyctl.report.worth import DatasetTable
 from joyctl.store.fingerprint import fingerprint
 
 _DIGEST = 64
@@ -32,6 +34,10 @@ def render_markdown(report: Report) -> str:
     if report.proxies:
         parts += ["## At chance", "Bits per byte of the gold answer (lower is better), and its probability."]
         parts += [_comparison(report, report.proxies)]
+    if report.curve is not None and report.curve.open_choice:
+        parts += ["## Durations", *_durations(report.curve, report.columns)]
+    if report.datasets is not None:
+        parts += ["## Datasets", *_datasets(report.datasets)]
     if results.missing:
         parts += ["## Missing", _table(("what", "why"), notes.missing(report), left=2)]
     parts += ["## Mixes", _mixes(report)]
@@ -57,6 +63,35 @@ def _comparison(report: Report, columns: Sequence[Column]) -> str:
     return _table(["run", *map(_head, columns)], body)
 
 
+def _durations(curve: DurationCurve, columns: Sequence[Column]) -> list[str]:
+    gain, cost = findings.sides(curve, columns)
+    head = ("duration", f"gain: {gain}", f"cost: {cost}", "value", "Pareto set", "chosen in")
+    body = [
+        (
+            duration_label(point.duration),
+            findings.gain_words(point),
+            findings.cost_words(curve, point),
+            f"{point.value:+.2f}",
+            "yes" if point.pareto else "",
+            f"{point.chosen * 100:.0f} %",
+        )
+        for point in curve.points
+    ]
+    return [_list(f"{line}." for line in findings.duration_lines(curve, columns)), _table(head, body)]
+
+
+def _datasets(table: DatasetTable) -> list[str]:
+    worth = _table(
+        (*findings.WORTH_HEAD, *map(_head, table.columns)), [findings.worth_line(table, arm) for arm in table.arms]
+    )
+    said = [f"Without minus with, against the same duration with nothing left out.\n\n{worth}"]
+    group = findings.ranked_group(table)
+    if group is not None:
+        ranks = _table(findings.RANK_HEAD, findings.rank_lines(table), left=4)
+        said.append(f"Left out of {group[0]}, {group[1]}; {findings.RANK_NOTE}.\n\n{ranks}")
+    return said
+
+
 def _head(column: Column) -> str:
     label = f"{column.label} {column.key[1]}" if column.key[1] in PROXY_UNITS else column.label
     return f"{label}, {column.of if column.percent else column.unit} (n {column.n:,})"
@@ -76,11 +111,12 @@ def _difference(column: Column, delta: Delta) -> str:
 
 
 def _remarks(report: Report) -> str:
-    lines = [f"{note}." for note in notes.holm_notes(report)] + [f"{notes.interval_note()}."]
+    lines = [f"{note}." for note in (*notes.holm_notes(report), *notes.detectable_notes(report), notes.interval_note())]
     lines += [f"<sup>{n}</sup> {text}." for n, text in sorted(set(notes.footnotes(report.rows).values()))]
     lines += [f"{note}." for note in _further_notes(report)]
     seeds = notes.seed_note(report)
-    return "\n".join(f"- {line}" for line in [*lines, *([f"{seeds}."] if seeds else [])])
+    lines += [f"{note}." for note in (*([seeds] if seeds else []), *notes.noise_notes(report))]
+    return _list(lines)
 
 
 def _further_notes(report: Report) -> list[str]:
@@ -100,8 +136,21 @@ def _cost(cost: Cost) -> str:
 
 
 def _deltas(report: Report, deltas: Sequence[Delta]) -> str:
-    head = ("run", "control", "task", "metric", "filter", "n", "difference [95 %]", "unit", "p", "p Holm", "family")
-    return _table((*head, "verdict"), [_delta_line(report, delta) for delta in deltas], left=5)
+    head = (
+        "run",
+        "control",
+        "task",
+        "metric",
+        "filter",
+        "n",
+        "difference [95 %]",
+        "unit",
+        "p",
+        "p Holm",
+        "q",
+        "detectable",
+    )
+    return _table((*head, "family", "verdict"), [_delta_line(report, delta) for delta in deltas], left=5)
 
 
 def _delta_line(report: Report, delta: Delta) -> tuple[str, ...]:
@@ -117,6 +166,8 @@ def _delta_line(report: Report, delta: Delta) -> tuple[str, ...]:
         column.unit,
         f"{delta.p:.2g}",
         f"{delta.p_adjusted:.2g}",
+        f"{delta.q:.2g}",
+        column.amount(delta.detectable, "-"),
         delta.family,
         delta.verdict,
     )
@@ -159,6 +210,10 @@ def _brief(value: Any) -> str:
     if len(distinct) <= 1:
         return _brief(distinct[0]) if distinct else "none"
     return f"`{fingerprint(value)[:12]}` ({len(value)} tasks)"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:

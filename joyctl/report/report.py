@@ -92,6 +92,7 @@ def report(folder: Path) -> Report:
     lines = rows(results, made, averages, (*shown, *categories, *further))
     place, order = [row.variant for row in lines], [*results.tasks, *(one.task for one in made)]
     averages = tuple(sorted(averages, key=lambda delta: (place.index(delta.run), order.index(delta.task))))
+    curve = duration_curve(results, shown)
     return Report(
         results=results,
         composites=made,
@@ -104,9 +105,9 @@ def report(folder: Path) -> Report:
         further_proxies=further,
         every=every,
         rows=lines,
-        floors=noise_floors(results),
-        curve=duration_curve(results, shown),
+        floors=noise_floors(results, made),
+        curve=curve,
         datasets=dataset_table(shown, lines),
         cost=campaign_cost(folder),
-        conclusion=conclude(shown, lines),
+        conclusion=conclude(shown, lines, curve),
     )

@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from joyctl.report import notes
+from joyctl.report import findings, notes
 from joyctl.report.costwords import cost_line
 from joyctl.report.deltas import Delta
 from joyctl.report.report import Report
@@ -58,6 +58,7 @@ def _screen(report: Report, all_proxies: bool, console: Console, options: Consol
         if columns:
             yield Text(f"\n{title}", style="dim")
             yield from _tables(report, columns, console, options)
+    yield from _findings(report, options.ascii_only)
     yield Text()
     yield from _remarks(report)
     if report.cost is not None:
@@ -191,8 +192,27 @@ def _difference(column: Column, delta: Delta, widths: _Widths, form: _Form) -> T
     return Text.assemble((value, style), (interval, "dim"), (mark, style))
 
 
+def _findings(report: Report, ascii_only: bool) -> Iterator[RenderableType]:
+    first, *others = findings.duration_lines(report.curve, report.columns) or [""]
+    if first:
+        yield Text.assemble("\n", (first, "bold"))
+    for line in others:
+        yield Text(line, style="dim")
+    left_out = findings.ranked_group(report.datasets)
+    if report.datasets is not None and left_out is not None:
+        yield Text(f"\nwhat leaving a source out of {left_out[0]} does, {left_out[1]}", style="dim")
+        table = _plain_table(2)
+        for head in findings.RANK_HEAD:
+            table.add_column(Text(head, style="bold"))
+        for cells in findings.rank_lines(report.datasets):
+            table.add_row(*(_ascii(Text(cell), ascii_only) for cell in cells))
+        yield table
+        yield Text(findings.RANK_NOTE, style="dim")
+
+
 def _remarks(report: Report) -> Iterator[Text]:
-    lines = [*notes.holm_notes(report), notes.interval_note(), *notes.aggregate_notes(report)]
+    lines = [*notes.holm_notes(report), *notes.detectable_notes(report), notes.interval_note()]
+    lines += notes.aggregate_notes(report)
     lines += [
         f"{str(number).translate(_SUPERSCRIPTS)} {text}"
         for number, text in sorted(set(notes.footnotes(report.rows).values()))
@@ -200,7 +220,7 @@ def _remarks(report: Report) -> Iterator[Text]:
     lines += [*notes.chance_notes(report), *notes.cluster_notes(report), *notes.alone_note(report)]
     lines += notes.scoring_notes(report)
     seeds = notes.seed_note(report)
-    lines += [seeds] if seeds else []
+    lines += [*([seeds] if seeds else []), *notes.noise_notes(report)]
     for line in lines:
         yield Text(line, style="dim")
 
