@@ -37,16 +37,22 @@ _LOCK_SECONDS, _LOCK_SECONDS_SUPERVISED = 60.0, 150.0
 
 
 def run_stage(
-    folder: Path, stage: Stage, *, threads: int = 1, processes: int = 1, progress: Progress | None = None
+    folder: Path,
+    stage: Stage,
+    *,
+    threads: int = 1,
+    processes: int = 1,
+    progress: Progress | None = None,
+    price: attempts.Price | None = None,
 ) -> None:
     """Do one stage of one run or segment, and mark it done; already done is nothing to do. `processes` score together.
 
-    Every start and its end is a line of attempts.jsonl. Raises JoyctlError for what the user can mend
-    and Interrupted when it was asked to stop; anything else is a bug.
+    Every start and its end is a line of attempts.jsonl, with the `price` of an hour of a thread, if given. Raises
+    JoyctlError for what the user can mend and Interrupted when it was asked to stop; anything else is a bug.
     """
     with _held(folder), _kept_errors(folder, stage):
         if not layout.marker(folder, stage).exists():
-            _attempt(folder, stage, threads, processes, progress)
+            _attempt(folder, stage, threads, processes, progress, price)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,7 +96,7 @@ def _train_together(folder: Path, threads: int) -> None:
         done = layout.marker(folder, "train").exists()
         ranks.tell_others("done" if done else "train")
         if not done:
-            _attempt(folder, "train", threads, 1, None)
+            _attempt(folder, "train", threads, 1, None, None)
 
 
 @contextmanager
@@ -128,8 +134,10 @@ def _log_to(folder: Path, stage: Stage) -> None:
         os.dup2(file.fileno(), 2)
 
 
-def _attempt(folder: Path, stage: Stage, threads: int, processes: int, progress: Progress | None) -> None:
-    started = attempts.begin(folder, stage, threads)
+def _attempt(
+    folder: Path, stage: Stage, threads: int, processes: int, progress: Progress | None, price: attempts.Price | None
+) -> None:
+    started = attempts.begin(folder, stage, threads, price)
     try:
         # Training listens for itself and saves first; the other stages are short and start again.
         signal.signal(signal.SIGTERM, _interrupt)

@@ -22,9 +22,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Place]:
-    """A finished campaign: control, two durations, one drop."""
+    """A finished campaign: control, two durations, one drop, on cores that cost something."""
     place = Place(tmp_path_factory.mktemp("done"), data)
-    swept = place.call("sweep", "small.yaml", *GRID)
+    (place.folder / "paid.yaml").write_text("kind: local\nprice_per_core_hour: 3.6\ncurrency: EUR\n", encoding="utf-8")
+    swept = place.call("sweep", "small.yaml", *GRID, "--cluster", "./paid.yaml")
     assert swept.returncode == 0, swept.stderr
     yield place
 
@@ -81,6 +82,22 @@ def test_the_table_compares_every_run_with_its_matched_control(done: Place) -> N
     table = done.call("report").stdout
     assert "control" in table and "drop-math-20" in table and "No such" not in table
     assert (done.campaign / "report" / "report.md").exists()
+
+
+def test_the_report_says_what_it_cost(done: Place) -> None:
+    cost = json.loads(done.call("report", "small", "--format", "json").stdout)["cost"]
+    lines = [json.loads(line) for path in done.campaign.rglob("attempts.jsonl") for line in path.open()]
+    core_seconds = sum(line["seconds"] * line["cores"] for line in lines if "end" in line)
+    assert {(line["price"], line["currency"], line["cores"] == line["threads"]) for line in lines} == {
+        (3.6, "EUR", True)
+    }
+    assert cost["unit"] == "core" and cost["hours"] == pytest.approx(core_seconds / 3_600)
+    assert set(cost["by_stage"]) == {"train", "export", "eval", "score"}
+    assert cost["money"] == pytest.approx(core_seconds / 1_000) and cost["wasted_hours"] == 0
+    trained = [json.loads(path.read_text()) for path in done.campaign.rglob("segment.json")]
+    assert cost["tokens"] == sum(spec["end_step"] - spec["start_step"] for spec in trained) * 1_024
+    assert cost["separate_tokens"] == 4 * 100 * 1_024  # four runs of 100 steps
+    assert "EUR" in done.call("report", "small").stdout
 
 
 def test_the_same_command_again_does_nothing_and_says_so(done: Place) -> None:

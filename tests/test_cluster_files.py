@@ -100,7 +100,22 @@ def test_an_override_can_choose_the_kind():
     assert problems("cores: 2\n", "kind=slrum") == [
         "override 'kind=slrum': 'slrum' is not one of local, slurm; did you mean 'slurm'?"
     ]
-    assert problems("partition: gpu\n", "kind=local") == ["1:1 partition: unknown key; known here: kind, cores"]
+    assert problems("partition: gpu\n", "kind=local") == [
+        "1:1 partition: unknown key; known here: kind, cores, price_per_core_hour, currency"
+    ]
+
+
+def test_a_price_needs_its_currency():
+    message = "in what? Give 'currency' as well, such as EUR"
+    assert problems("kind: local\nprice_per_core_hour: 0.04\n") == [f"2:22 price_per_core_hour: {message}"]
+    assert problems(CLUSTER, "price_per_gpu_hour=2") == [f"override 'price_per_gpu_hour=2': {message}"]
+    given = load(CLUSTER, "price_per_gpu_hour=2", "currency=EUR")
+    assert (given.price_per_gpu_hour, given.price_per_core_hour, given.currency) == (2.0, None, "EUR")
+
+
+def test_a_price_alone_says_nothing_of_the_kind():
+    Path("c.yaml").write_text("price_per_core_hour: 0.04\ncurrency: EUR\n")
+    assert load_cluster("./c.yaml") == LocalCluster(price_per_core_hour=0.04, currency="EUR")
 
 
 # --------------------------------------------------------------------------------------------------- times, memory

@@ -21,7 +21,7 @@ from joyctl.launch.slurm.crew import Crew
 from joyctl.launch.slurm.failures import Death, Report, bad_nodes, judge
 from joyctl.launch.slurm.ledger import Element
 from joyctl.launch.slurm.place import Place
-from joyctl.launch.slurm.supervisor import Supervisor
+from joyctl.launch.slurm.supervisor import Supervisor, supervise
 from joyctl.store import attempts
 from joyctl.store.files import append_line, read_lines, write_text
 
@@ -350,6 +350,62 @@ def test_an_exception_that_nobody_wrote_down_is_found_by_the_next_start(tmp_path
     attempts.record_error(tmp_path, "train", ValueError("bad row"))
     attempts.begin(tmp_path, "train", 1)
     assert outcomes(tmp_path) == [("failed", "ValueError: bad row")]
+
+
+# -- what a job holds
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "held"),
+    [
+        ("96(x2)", "8", {"cores": 192, "gpus": 16}),
+        ("72(x2),36", None, {"cores": 180, "gpus": 0}),
+        ("12", "1", {"cores": 12, "gpus": 2}),
+        (None, None, {}),
+    ],
+)
+def test_an_attempt_keeps_what_its_job_holds(
+    cores: str | None, gpus: str | None, held: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NODEID": "0"}
+    for name, value in {**given, "SLURM_JOB_CPUS_PER_NODE": cores, "SLURM_GPUS_ON_NODE": gpus}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    crew = Crew(tmp_path, Place.find(), 1, 8, 30, None, [])
+    assert crew.lines() == {"job": "7", "restart": 0, "nodes": ["n1", "n2"], "part": 1, **held}
+    monkeypatch.setenv(attempts.PLACE, json.dumps(crew.lines()))
+    line = attempts.begin(tmp_path, "train", 3)
+    assert line["threads"] == 3 and line["cores"] == held.get("cores", 3) and line.get("gpus") == held.get("gpus")
+
+
+@pytest.mark.parametrize(("gpus", "price"), [("8", 2.5), (None, 0.04)])
+def test_a_job_costs_by_its_gpus_or_by_its_cores(
+    gpus: str | None, price: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n1")
+    monkeypatch.setenv("SLURM_NODEID", "0")
+    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "64")
+    monkeypatch.delenv("SLURM_GPUS_ON_NODE", raising=False)
+    if gpus is not None:
+        monkeypatch.setenv("SLURM_GPUS_ON_NODE", gpus)
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(Supervisor, "run", lambda self: seen.append(self.crew.lines()) or 0)
+    monkeypatch.setattr("joyctl.launch.slurm.processes.adopt_orphans", lambda: None)
+    prices = ["--price-per-gpu-hour=2.5", "--price-per-core-hour=0.04", "--currency=EUR"]
+    assert supervise(["--folder", str(tmp_path), "train", *prices], []) == 0
+    assert supervise(["--folder", str(tmp_path), "train"], []) == 0
+    assert [(line.get("price"), line.get("currency")) for line in seen] == [(price, "EUR"), (None, None)]
+
+
+def test_a_lost_scoring_ends_with_the_last_answer_that_it_kept(tmp_path: Path) -> None:
+    begun = attempts.begin(tmp_path, "eval", 1)
+    write_text(tmp_path / "eval/mmlu/answers.jsonl", "{}\n")
+    os.utime(tmp_path / "eval/mmlu/answers.jsonl", (begun["start"] + 60, begun["start"] + 60))
+    attempts.begin(tmp_path, "eval", 1)
+    lost = next(line for line in read_lines(tmp_path / "attempts.jsonl") if "end" in line)
+    assert lost["outcome"] == "lost" and lost["seconds"] == pytest.approx(60)
 
 
 # -- the processes

@@ -100,6 +100,12 @@ def test_the_node_program_is_told_what_it_must_know() -> None:
         assert option in made
 
 
+def test_the_node_program_is_told_the_price_of_its_time() -> None:
+    made = text(given=cluster(price_per_gpu_hour=2.5, price_per_core_hour=0.04, currency="EUR"))
+    assert " --price-per-gpu-hour=2.5 --price-per-core-hour=0.04 --currency=EUR" in made
+    assert "price" not in text()
+
+
 @pytest.mark.parametrize(
     ("asked", "processes"),
     [

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from joyctl.launch.slurm.watch import Look
+    from joyctl.report.report import Report
     from joyctl.report.statustable import StatusScreen
 
 Campaign = Annotated[
@@ -133,11 +134,13 @@ def report(
     form = "json" if as_json else form
     if form not in FORMATS:
         raise typer.BadParameter(f"'{form}' is no format; give {', '.join(FORMATS)}")
+    from joyctl.report.report import report as compute
     from joyctl.report.write import write_report
 
     folder = find_campaign(campaign, results)
-    written = write_report(folder)
-    text = _rendered(folder, form, proxies=proxies)
+    made = compute(folder)
+    written = write_report(folder, made)
+    text = _rendered(made, folder.name, form, proxies=proxies)
     if output is not None:
         from joyctl.store.files import write_text
 
@@ -170,10 +173,7 @@ def find_campaign(name: str | None, results: Path) -> Path:
     raise Missing(f"no campaign '{name}' in {results}/", hint=hint)
 
 
-def _rendered(folder: Path, form: str, *, proxies: bool) -> str:
-    from joyctl.report.report import report as make
-
-    made = make(folder)
+def _rendered(made: Report, name: str, form: str, *, proxies: bool) -> str:
     if form == "json":
         from joyctl.report.jsonform import render_json
 
@@ -192,7 +192,7 @@ def _rendered(folder: Path, form: str, *, proxies: bool) -> str:
     if form == "svg":
         console = Console(highlight=False, record=True, width=100, file=io.StringIO(), force_terminal=True)
         console.print(render_table(made, proxies=proxies))
-        drawn = console.export_svg(title=f"joyctl report {folder.name}")
+        drawn = console.export_svg(title=f"joyctl report {name}")
         return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)  # they would be fetched from the net
     console = Console(highlight=False)
     with console.capture() as captured:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import get_args
 
@@ -22,6 +23,7 @@ from joyctl.launch.local import run_jobs
 from joyctl.launch.prepare import Prepared
 from joyctl.recipe.cluster import LocalCluster
 from joyctl.store import layout
+from joyctl.store.attempts import Price
 
 _VERSIONS = ("joyctl", "torch", "torchtitan", "lm_eval", "transformers", "datasets", "numpy")
 
@@ -41,7 +43,8 @@ def run_here(prepared: Prepared, cluster: LocalCluster, *, command: str, as_json
     for job in jobs:  # a stage that is to be done again has no marker
         layout.marker(prepared.folder / job.folder, job.stage).unlink(missing_ok=True)
     cores = cluster.cores or len(os.sched_getaffinity(0))
-    board = _watched(prepared, cores, console)
+    price = None if cluster.price_per_core_hour is None else Price(cluster.price_per_core_hour, cluster.currency or "")
+    board = _watched(prepared, cores, price, console)
     _finish(prepared, board, as_json, console)
 
 
@@ -50,11 +53,12 @@ def record_plan(prepared: Prepared, command: str) -> None:
     write_plan(prepared.folder, prepared.plan, command, {package: version(package) for package in _VERSIONS})
 
 
-def _watched(prepared: Prepared, cores: int, console: Console) -> Board:
+def _watched(prepared: Prepared, cores: int, price: Price | None, console: Console) -> Board:
     """Run the jobs with a live screen, or with plain lines where there is no terminal."""
+    run = partial(run_jobs, prepared.folder, prepared.work.jobs, cores=cores, price=price)
     screen = LiveScreen(prepared)
     if not console.is_terminal:
-        return run_jobs(prepared.folder, prepared.work.jobs, cores=cores, tick=_plain_lines(prepared, console))
+        return run(tick=_plain_lines(prepared, console))
     with Live(console=console, refresh_per_second=4, get_renderable=screen.render) as live:
         last = 0.0
 
@@ -65,7 +69,7 @@ def _watched(prepared: Prepared, cores: int, console: Console) -> Board:
                 live.refresh()
                 last = now
 
-        board = run_jobs(prepared.folder, prepared.work.jobs, cores=cores, tick=tick)
+        board = run(tick=tick)
         screen.update(board)
     return board
 

@@ -58,6 +58,14 @@ class LocalCluster(Strict):
     """`local`: processes on this machine."""
     cores: int | None = Field(default=None, gt=0)
     """Processor cores to use; all that this process may run on when not given."""
+    price_per_core_hour: float | None = Field(default=None, gt=0)
+    """What one core costs for one hour, in `currency`: for the report. Each attempt keeps the price of its time."""
+    currency: str | None = Field(default=None, min_length=1)
+    """What prices are in, as the report shows it: `EUR`, `USD`, `credits`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        return self._refuse(rules.check_prices(self, ("price_per_core_hour",)))
 
 
 class Resources(Strict):
@@ -195,10 +203,18 @@ class SlurmCluster(Strict):
     """Seconds between two looks of `joyctl status --watch`."""
     rdzv_ifname: str | None = None
     """Network interface over which the training processes meet (NCCL and gloo), such as `ib0`."""
+    price_per_gpu_hour: float | None = Field(default=None, gt=0)
+    """What one GPU costs for one hour, with the cores beside it, in `currency`: of jobs that have GPUs. For the report;
+    each attempt keeps the price of its time."""
+    price_per_core_hour: float | None = Field(default=None, gt=0)
+    """What one processor core costs for one hour, in `currency`: of jobs without GPUs."""
+    currency: str | None = Field(default=None, min_length=1)
+    """What prices are in, as the report shows it: `EUR`, `USD`, `credits`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        return self._refuse(rules.check_slurm(self))
+        prices = rules.check_prices(self, ("price_per_gpu_hour", "price_per_core_hour"))
+        return self._refuse([*rules.check_slurm(self), *prices])
 
 
 Cluster = LocalCluster | SlurmCluster

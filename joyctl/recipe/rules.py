@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from joyctl.recipe.cluster import SlurmCluster
+    from joyctl.recipe.cluster import LocalCluster, SlurmCluster
     from joyctl.recipe.types import Data, Mixes, Model, Phase, Reference, Suite, Training
 
 Loc = tuple[str | int, ...]
@@ -246,6 +246,13 @@ def check_slurm(cluster: SlurmCluster) -> Iterator[Finding]:
     if cluster.signal_grace_s >= 60 * cluster.stages.train.minutes:
         message = f"{cluster.signal_grace_s} s leave nothing of stages.train.time, which is {cluster.stages.train.time}"
         yield Finding(("signal_grace_s",), message, (("stages", "train", "time"),))
+
+
+def check_prices(cluster: LocalCluster | SlurmCluster, keys: Sequence[str]) -> Iterator[Finding]:
+    """A price says nothing without its currency."""
+    given = [key for key in keys if getattr(cluster, key) is not None]
+    if given and cluster.currency is None:
+        yield Finding((given[0],), "in what? Give 'currency' as well, such as EUR")
 
 
 def _unknown_source(name: str, sources: Collection[str]) -> str:

@@ -70,7 +70,8 @@ def cluster_type(container: Container, origins: Origins) -> type[Cluster]:
     container = _without_missing(_resolved(container, origins))
     if "kind" not in container:
         # With none of Slurm's keys there is nothing but this machine.
-        return SlurmCluster if container.keys() & SlurmCluster.model_fields.keys() else LocalCluster
+        its_own = SlurmCluster.model_fields.keys() - LocalCluster.model_fields.keys()
+        return SlurmCluster if container.keys() & its_own else LocalCluster
     kind = container["kind"]
     if isinstance(kind, str) and kind in kinds:
         return kinds[kind]

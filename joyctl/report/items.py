@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from joyctl.report.bulk import Bulk, read_bulk
 from joyctl.report.estimate import Estimate, Floats, Ints, ratio
 
 BITS_PER_BYTE = "bits_per_byte"
@@ -34,7 +35,7 @@ class Items:
     hashes: tuple[str, ...]
     """Digest of document, prompt and target."""
     clusters: Ints
-    """Number of the cluster each item belongs to."""
+    """Number of the cluster each item belongs to, from 0, in the order in which clusters first stand in the file."""
     columns: Mapping[str, Floats]
     """Metric values by name; a metric of RATIOS has its nats and its bytes instead."""
 
@@ -65,16 +66,67 @@ class Items:
         return math.isclose(mine, value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
 
 
-def read_items(path: Path) -> dict[str, Items]:
-    """Items of a samples.jsonl by filter.
+@dataclass(frozen=True, eq=False)
+class _Names:
+    """What runs share of the items of one task and filter: all but the values."""
+
+    table: Any
+    """As Arrow read them: `Bulk.names`."""
+    keys: tuple[tuple[str, str], ...]
+    hashes: tuple[str, ...]
+    clusters: Ints
+
+
+class Known:
+    """Names of items that were read before: files with the same items share them, and are compared at a glance."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, str, str], list[_Names]] = {}
+
+    def names(self, table: Any) -> _Names:
+        """The names in an Arrow table (`Bulk.names`); the very same object for equal ones."""
+        mark = (len(table), table["task"][0].as_py(), table["hash"][0].as_py())
+        alike = self._found.setdefault(mark, [])
+        for known in alike:
+            if known.table.equals(table):
+                return known
+        tasks, docs, hashes, clusters = (column.to_pylist() for column in table.columns)
+        keys = tuple(zip(tasks, map(str, docs), strict=True))
+        alike.append(_Names(table, keys, tuple(hashes), _numbered(clusters)))
+        return alike[-1]
+
+
+def read_items(path: Path, known: Known | None = None) -> dict[str, Items]:
+    """Items of a samples.jsonl by filter; `known` shares what equal files have in common.
 
     Raises TornItems for a missing file, a torn line, an item that stands twice, a value that is no finite
     number, or held-out text without bytes.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        bulks = read_bulk(path)
     except FileNotFoundError:
         raise TornItems("samples.jsonl is missing") from None
+    names = known or Known()
+    found = {name: _from_bulk(bulk, names) for name, bulk in (bulks or {}).items()}
+    whole = {name: items for name, items in found.items() if items is not None}
+    # The slow way gives the same, or says what is wrong and where.
+    return whole if bulks and len(whole) == len(bulks) else _read_slowly(path)
+
+
+def _from_bulk(bulk: Bulk, known: Known) -> Items | None:
+    """The items, or None where there is anything to complain of."""
+    names = known.names(bulk.names)
+    finite = all(np.isfinite(column).all() for column in bulk.columns.values())
+    empty = "bytes" in bulk.columns and (bulk.columns["bytes"] <= 0).any()
+    if not finite or empty or len(set(names.keys)) != len(names.keys):
+        return None
+    return Items(names.keys, names.hashes, names.clusters, bulk.columns)
+
+
+def _read_slowly(path: Path) -> dict[str, Items]:
+    """As `read_items`, line by line in Python; gives the same, and names the line that is torn."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise TornItems(f"samples.jsonl is not UTF-8 at byte {error.start}") from error
     records: dict[str, list[dict[str, Any]]] = {}

@@ -25,7 +25,7 @@ def render_json(report: Report) -> dict[str, Any]:
     their names as `task`, with the metric `rescaled`. `scorings` says how many prompts of a task were cut and what
     confined generated code; `at_chance` lists scores of the control that are not detectably above guessing.
     `runs[].reference` is another model (None for the campaign's own runs), and its `protocol` the parts of the protocol
-    that came with that model.
+    that came with that model. `cost` is `joyctl.report.cost.Cost`, or null.
     """
     results = report.results
     training = results.recipe.get("training") or {}
@@ -47,6 +47,7 @@ def render_json(report: Report) -> dict[str, Any]:
         "scorings": [asdict(scoring) for scoring in results.scorings],
         "at_chance": [_at_chance(one) for one in report.chance],
         "notes": notes.scoring_notes(report),
+        "cost": None if report.cost is None else asdict(report.cost),
         "alpha": ALPHA,
     }
 

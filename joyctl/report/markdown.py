@@ -7,6 +7,8 @@ from typing import Any
 
 from joyctl.report import findings, notes
 from joyctl.report.aggregate import Composite, estimate
+from joyctl.report.cost import Cost
+from joyctl.report.costwords import cost_notes, cost_rows
 from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
 from joyctl.report.references import without_references
@@ -41,6 +43,8 @@ def render_markdown(report: Report) -> str:
     if results.missing:
         parts += ["## Missing", _table(("what", "why"), notes.missing(report), left=2)]
     parts += ["## Mixes", _mixes(report)]
+    if report.cost is not None:
+        parts += ["## Cost", _cost(report.cost)]
     if report.averages:
         parts += ["## Every difference", _deltas(report, report.averages)]
     if any(delta.seeds > 1 for delta in report.averages):
@@ -129,6 +133,11 @@ def _mixes(report: Report) -> str:
     sources, lines = notes.mixes(report)
     body = [(names, *(f"{share * 100:.1f}" for share in shares)) for names, shares in lines]
     return _table(("% of tokens", *sources), body)
+
+
+def _cost(cost: Cost) -> str:
+    table = _table(("stage", f"{cost.unit}-hours", "wasted"), cost_rows(cost))
+    return table + "\n\n" + "\n".join(f"- {line}." for line in cost_notes(cost))
 
 
 def _deltas(report: Report, deltas: Sequence[Delta]) -> str:

@@ -60,11 +60,11 @@ def check_pairable(score: Score, control: Score) -> None:
             hint="A table never mixes protocols: score one of them again.",
         )
     mine, other = score.items, control.items
-    if mine.keys != other.keys:
+    if mine.keys is not other.keys and mine.keys != other.keys:
         alone = sorted(set(mine.keys) ^ set(other.keys))
         where = f"item {'/'.join(alone[0])} stands in only one of them" if alone else "their order differs"
         raise Refused(f"{names} do not hold the same items: {where}", hint="Score one of them again.")
-    if mine.hashes != other.hashes:
+    if mine.hashes is not other.hashes and mine.hashes != other.hashes:
         item = next(i for i, hash_ in enumerate(mine.hashes) if hash_ != other.hashes[i])
         raise Refused(
             f"{names} were not asked the same: item {'/'.join(mine.keys[item])} has another hash",

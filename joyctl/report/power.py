@@ -19,26 +19,22 @@ _NODES = (np.arange(400) + 0.5) / 400
 def power(effect: float, found: Estimate, level: float = 0.05) -> float:
     """Probability that `found`'s p falls to `level` or below when the true value is `effect`.
 
-    `found` tells the variances; its value is not used. One part: the noncentral t distribution. Two parts, items and
-    seeds: the variance between seeds is itself drawn (chi-square over its degrees of freedom), that of items is taken
-    as known, and the interval is that of `Estimate.half_width`; the chance is averaged over 400 quantiles of the
-    former.
+    `found` tells the variances; its value is not used. The variance with the fewest degrees of freedom is itself drawn
+    (chi-square over its degrees of freedom), the other, where there are two, is taken as known; the interval is that of
+    `Estimate.half_width`, and the chance is averaged over quantiles of what is drawn. With one part this is the
+    noncentral t distribution, to 1e-4 (scipy's own gives NaN in its tails).
     """
-    from scipy.special import chdtri, nctdtr, ndtr, stdtrit
+    from scipy.special import chdtri, ndtr, stdtrit
 
     effect = abs(effect)
     if found.stderr == 0:
         return 1.0 if effect > 0 else 0.0
-    parts = [part for part in found.parts if part.variance > 0]
-    if len(parts) == 1:
-        df, shift = parts[0].df, effect / found.stderr
-        edge = float(stdtrit(df, 1 - level / 2))
-        # scipy gives NaN for some chances of the wrong sign that are below 1e-16.
-        return float(1 - nctdtr(df, shift, edge) + np.nan_to_num(nctdtr(df, shift, -edge)))
-    items, seeds = sorted(parts, key=lambda part: -part.df)
-    low, high = (float(stdtrit(part.df, level / 2)) ** 2 for part in (items, seeds))
-    drawn = seeds.variance * chdtri(seeds.df, _NODES) / seeds.df
-    total = items.variance + drawn
+    *known, rough = sorted((part for part in found.parts if part.variance > 0), key=lambda part: -part.df)
+    certain = known[0].variance if known else 0.0
+    high = float(stdtrit(rough.df, level / 2)) ** 2
+    low = float(stdtrit(known[0].df, level / 2)) ** 2 if known else high
+    drawn = rough.variance * chdtri(rough.df, _NODES) / rough.df
+    total = certain + drawn
     edges = np.sqrt(total * (low + (high - low) * (drawn / total) ** (1 + math.sqrt(low / high))))
     return float((ndtr((effect - edges) / found.stderr) + ndtr((-effect - edges) / found.stderr)).mean())
 

@@ -13,7 +13,7 @@ from joyctl.campaign.spec import RunSpec, Stage
 from joyctl.errors import Missing
 from joyctl.recipe.types import SuiteTask
 from joyctl.report.facts import expected_and_found, names
-from joyctl.report.items import Items, TornItems, read_items
+from joyctl.report.items import Items, Known, TornItems, read_items
 from joyctl.report.status import run_status
 from joyctl.store import layout
 from joyctl.store.campaign import read_campaign_json
@@ -181,6 +181,7 @@ def read_campaign(folder: Path) -> CampaignResults:
     scores: list[Score] = []
     scorings: list[Scoring] = []
     protocols: dict[str, Mapping[str, Any]] = {}
+    known = Known()
     for name in expected:
         here = results.get(name, {})
         if not here:
@@ -195,7 +196,7 @@ def read_campaign(folder: Path) -> CampaignResults:
             else:
                 protocols.setdefault(result.protocol, result.protocol_parts)
                 scorings.append(Scoring(name, task, result.n_items, result.truncated_prompts, result.sandbox))
-                got = _scores(layout.run_folder(folder, name) / "eval" / task, name, result)
+                got = _scores(layout.run_folder(folder, name) / "eval" / task, name, result, known)
                 scores += got[0]
                 missing += [MissingScore(name, task, reason) for reason in got[1]]
     return CampaignResults(
@@ -268,10 +269,10 @@ def _unscored_reason(folder: Path, run: RunSpec, *, trains: bool) -> str | None:
     return f"{text}: {now.cause}" if now.cause else text
 
 
-def _scores(here: Path, run: str, result: _TaskResult) -> tuple[list[Score], list[str]]:
+def _scores(here: Path, run: str, result: _TaskResult, known: Known) -> tuple[list[Score], list[str]]:
     """Scores of one task whose items support them, and the reasons for those that have none."""
     try:
-        items = read_items(here / "samples.jsonl")
+        items = read_items(here / "samples.jsonl", known)
     except TornItems as error:
         return [], [str(error)]
     scores, reasons = [], []

@@ -119,7 +119,7 @@ def stage_status(facts: Facts, stage: Stage) -> StageStatus:
         return StageStatus(stage, "pending", None, seconds)
     last = attempts[-1]
     if is_open(attempts):
-        if _alive(last):
+        if process_lives(last) is not False:  # taken for granted where it cannot be seen
             return StageStatus(stage, "running", None, seconds, since=last.get("start"))
         return StageStatus(stage, "pending", "its process was killed; the same command goes on", seconds)
     if last.get("outcome") == "failed":
@@ -172,11 +172,11 @@ def _identity(attempt: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     return attempt.get("start"), attempt.get("pid"), attempt.get("host")
 
 
-def _alive(attempt: Mapping[str, Any]) -> bool:
-    """Whether the attempt's process lives; taken for granted on another host, where it cannot be seen."""
+def process_lives(attempt: Mapping[str, Any]) -> bool | None:
+    """Whether the attempt's process lives; None on another host, where it cannot be seen."""
     pid = attempt.get("pid")
     if attempt.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
-        return True
+        return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from joyctl.report import findings, notes
+from joyctl.report.costwords import cost_line
 from joyctl.report.deltas import Delta
 from joyctl.report.report import Report
 from joyctl.report.sheet import Cell, Column, Row
@@ -60,6 +61,9 @@ def _screen(report: Report, all_proxies: bool, console: Console, options: Consol
     yield from _findings(report, options.ascii_only)
     yield Text()
     yield from _remarks(report)
+    if report.cost is not None:
+        yield Text()
+        yield Text(cost_line(report.cost))
     sources, groups = notes.mixes(report)
     if groups:
         yield Text()

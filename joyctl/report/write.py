@@ -6,16 +6,16 @@ from pathlib import Path
 
 from joyctl.report.jsonform import render_json
 from joyctl.report.markdown import render_markdown
-from joyctl.report.report import report
+from joyctl.report.report import Report, report
 from joyctl.store.files import write_json, write_text
 
 
-def write_report(folder: Path) -> list[Path]:
+def write_report(folder: Path, made: Report | None = None) -> list[Path]:
     """Write report/report.json and report/report.md of the campaign in `folder`, each atomically.
 
-    Gives their paths. Raises as `joyctl.report.report.report` does.
+    `made` is its report, if that was computed already. Gives the paths. Raises as `joyctl.report.report.report` does.
     """
-    made = report(folder)
+    made = report(folder) if made is None else made
     json_path, markdown_path = folder / "report" / "report.json", folder / "report" / "report.md"
     write_json(json_path, render_json(made))
     write_text(markdown_path, render_markdown(made))

@@ -1,7 +1,8 @@
 """attempts.jsonl: one line when a stage starts and one when it ends, however it ends; log/error-*.json: why it broke.
 
-A start: {stage, start, pid, host, threads, job, restart, nodes, part}. Its end: the same with {end, outcome, error,
-seconds}, where `outcome` is
+A start: {stage, start, pid, host, threads, cores, gpus, job, restart, nodes, part, price, currency}. `cores` and `gpus`
+(on Slurm) are all that it keeps from others, over all its nodes; `price` (where the cluster file has one) is of an hour
+of one GPU, or of one core where it has no GPUs. Its end: the same with {end, outcome, error, seconds}; `outcome` is
 
     done         its marker is there
     failed       its own fault: an exception, a loss that is not finite, the same death on two nodes
@@ -21,6 +22,7 @@ import shutil
 import socket
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,12 +33,24 @@ from joyctl.store.files import append_line, read_lines, write_json
 Outcome = Literal["done", "failed", "interrupted", "killed", "lost"]
 _FULL_BYTES = 1_000_000  # so little free space is none
 PLACE = "JOYCTL_PLACE"
-"""Environment variable by which a supervisor tells {job, restart, nodes, part}, as JSON. Where it is set, the end
-line of a stage that breaks is the supervisor's to write: it knows of the other processes."""
+"""Environment variable by which a supervisor tells {job, restart, nodes, part} and what it takes, as JSON. Where it is
+set, the end line of a stage that breaks is the supervisor's to write: it knows of the other processes."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one hour costs of what an attempt takes: of one GPU, or of one core where it has no GPUs."""
+
+    hour: float
+    currency: str
+
+    def lines(self) -> dict[str, Any]:
+        """As it stands in an attempt's line."""
+        return {"price": self.hour, "currency": self.currency}
 
 
 def place() -> dict[str, Any]:
-    """Where this process works: {job, restart, nodes, part}."""
+    """Where this process works: {job, restart, nodes, part}, and what a supervisor knows of what it takes."""
     given: dict[str, Any] = json.loads(os.environ.get(PLACE, "{}"))
     return {"job": None, "restart": 0, "nodes": [socket.gethostname()], "part": 1} | given
 
@@ -46,12 +60,15 @@ def supervised() -> bool:
     return PLACE in os.environ
 
 
-def begin(folder: Path, stage: str, threads: int) -> dict[str, Any]:
-    """Write down that this process starts a stage; first close what ended without a word. Gives the line."""
+def begin(folder: Path, stage: str, threads: int, price: Price | None = None) -> dict[str, Any]:
+    """Write down that this process starts a stage; first close what ended without a word. Gives the line.
+
+    `price` is of an hour of one of its threads; a supervisor tells its own.
+    """
     for line in unfinished(folder, stage):
         _close(folder, line)
     started = {"stage": stage, "start": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
-    line = {**started, "threads": threads, **place()}
+    line = {**started, "threads": threads, "cores": threads, **(price.lines() if price else {}), **place()}
     append_line(folder / layout.ATTEMPTS, line)
     return line
 
@@ -144,9 +161,12 @@ def _close(folder: Path, line: dict[str, Any]) -> None:
         outcome, error = "failed", broke[0]["exception"]
     elif asked := _asked(folder, line):
         outcome, error = "interrupted", f"asked to stop ({asked}), and killed before it had saved"
+    # The last that was seen of it.
+    signs = {"train": [folder / layout.METRICS], "eval": [*folder.glob("eval/*/answers.jsonl")]}
     end = line["start"]
-    with contextlib.suppress(FileNotFoundError):  # the last that was seen of it
-        end = max(end, (folder / layout.METRICS).stat().st_mtime) if line["stage"] == "train" else end
+    for sign in signs.get(line["stage"], []):
+        with contextlib.suppress(FileNotFoundError):
+            end = max(end, sign.stat().st_mtime)
     ended = {"end": end, "outcome": outcome, "error": error, "seconds": end - line["start"]}
     append_line(folder / layout.ATTEMPTS, {**line, **ended})
 

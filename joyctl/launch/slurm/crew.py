@@ -46,6 +46,8 @@ class Crew:
     """Network interface on which they meet."""
     received: list[tuple[int, float]]
     """Where signals (number, time) appear that this process got."""
+    price: attempts.Price | None = None
+    """Of an hour of one GPU, or of one core where the job has no GPUs."""
 
     def work(self, stages: tuple[Stage, ...]) -> Report:
         """Run a worker, or torchrun with several, until it ends, passing on the first signal; gives what was seen."""
@@ -93,7 +95,10 @@ class Crew:
     def lines(self) -> dict[str, Any]:
         """What the worker writes into each line of attempts.jsonl."""
         place = self.place
-        return {"job": place.job, "restart": place.restart, "nodes": list(place.nodes), "part": self.part}
+        lines = {"job": place.job, "restart": place.restart, "nodes": list(place.nodes), "part": self.part}
+        if place.cores is not None:
+            lines |= {"cores": place.cores, "gpus": place.gpus}
+        return lines | (self.price.lines() if self.price else {})
 
     def _attend(self, child: subprocess.Popen[bytes], began: float, before: Sequence[int], *, together: bool) -> bool:
         """Stay until it has ended; whether it had to be killed."""

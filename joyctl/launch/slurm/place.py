@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ class Place:
     nodes: tuple[str, ...]
     index: int
     """Which of them this is; rank 0 is on the first."""
+    cores: int | None = None
+    """Processor cores that the job holds, over all its nodes; None where Slurm does not say."""
+    gpus: int = 0
+    """GPUs that it holds, over all its nodes."""
 
     @classmethod
     def find(cls) -> Place:
@@ -32,7 +37,10 @@ class Place:
 
         slurm = SlurmJobEnvironment()
         restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-        return cls(slurm.job_id, int(slurm.raw_job_id), restart, tuple(slurm.hostnames), slurm.node)
+        nodes = tuple(slurm.hostnames)
+        gpus = os.environ.get("SLURM_GPUS_ON_NODE", "")
+        held = int(gpus) * len(nodes) if gpus.isdigit() else 0  # every node of a job has as many
+        return cls(slurm.job_id, int(slurm.raw_job_id), restart, nodes, slurm.node, _cores(), held)
 
     @property
     def node(self) -> str:
@@ -62,3 +70,10 @@ class Place:
         except OSError:  # a node's name in Slurm need not be a host's; srun was started on the first node
             address = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", address)
         return torchrun.Meeting(address, torchrun.port_of(self.number, self.restart), name)
+
+
+def _cores() -> int | None:
+    """Cores of all nodes, which Slurm gives as `72(x2),36`."""
+    text = os.environ.get("SLURM_JOB_CPUS_PER_NODE", "")
+    parts = re.findall(r"(\d+)(?:\(x(\d+)\))?(?:,|$)", text)
+    return sum(int(cores) * int(nodes or 1) for cores, nodes in parts) or None

@@ -154,4 +154,7 @@ def node_program(cluster: SlurmCluster, kind: JobKind, arguments: Sequence[str])
         f"--signal-grace={cluster.signal_grace_s}",
     ]
     options += [] if cluster.requeue else ["--no-requeue"]
+    for key in ("price_per_gpu_hour", "price_per_core_hour", "currency"):
+        value = getattr(cluster, key)
+        options += [] if value is None else [f"--{key.replace('_', '-')}={value}"]
     return options + ([f"--rdzv-ifname={cluster.rdzv_ifname}"] if cluster.rdzv_ifname else [])

@@ -36,9 +36,11 @@ def supervise(arguments: Sequence[str], received: list[tuple[int, float]], slurm
     given = _parse(arguments)
     folder, element = _element(given)
     place = Place.find()
+    hour = given.price_per_gpu_hour if place.gpus else given.price_per_core_hour
     crew = Crew(
-        folder, place, element.part, given.processes_per_node, given.shutdown_timeout, given.rdzv_ifname, received
-    )
+        folder, place, element.part, given.processes_per_node, given.shutdown_timeout, given.rdzv_ifname, received,
+        price=None if hour is None else attempts.Price(hour, given.currency),
+    )  # fmt: skip
     processes.adopt_orphans()
     return Supervisor(given, folder, element, place, crew, received, slurm).run()
 
@@ -212,6 +214,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--shutdown-timeout", type=int, default=300, help="seconds to stop in, once asked")
     parser.add_argument("--signal-grace", type=int, default=120, help="seconds before its end that Slurm signals")
     parser.add_argument("--rdzv-ifname", help="network interface on which the processes meet")
+    parser.add_argument("--price-per-gpu-hour", type=float, help="what a GPU costs, kept with every attempt")
+    parser.add_argument("--price-per-core-hour", type=float, help="what a core costs, where the job has no GPUs")
+    parser.add_argument("--currency", default="", help="what prices are in")
     given = parser.parse_args(arguments)
     if (given.folder is not None) != bool(given.stages):
         parser.error("give --folder with stages, or --manifest alone")
