@@ -77,7 +77,7 @@ def refuse_drift(prepared: Prepared, command: str) -> None:
     old = (read_campaign_json(prepared.folder) or {}).get("recipe")
     changes = changed_keys(old, prepared.plan.recipe.model_dump(mode="json")) if old else []
     # The recipe's own keys say it best; where they agree (the data itself changed) the spec's must do.
-    changes = [c for c in changes if not c[0].startswith(("hypothesis", "phase.", "seeds.", "name"))]
+    changes = [c for c in changes if not c[0].startswith(("hypothesis", "phase.", "seeds.", "name", "published"))]
     changes = changes or list(decision.changes)
     width = max(len(key) for key, _, _ in changes)
     lines = [f"  {key:<{width}}   {before} → {now}" for key, before, now in changes]

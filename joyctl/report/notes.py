@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from joyctl.report.aggregate import RESCALED
 from joyctl.report.deltas import ALPHA
 from joyctl.report.items import GOLD_BITS
+from joyctl.report.published import Published
 from joyctl.report.report import Report
 from joyctl.report.sheet import Row
 
@@ -129,6 +130,20 @@ def seed_note(report: Report) -> str | None:
         return f"average of {counted} seeds within one base run: noise between base runs is not in the intervals"
     note = f"average of {counted} seeds, run-to-run noise in the intervals"
     return note if min(seeds) > 1 else f"{note} where there are two or more"
+
+
+def published_notes(one: Published) -> list[str]:
+    """What published numbers beside measured ones do say and do not."""
+    lines = [f"published: {one.source}, {one.model}, as differences in percentage points"]
+    if one.second_hand:
+        lines.append("second-hand: these numbers were read in another's excerpt, not in the publication itself")
+    lines.append(
+        "another model, and benchmarks of its own: only the direction compares. inside: the published difference lies "
+        "in the measured 95 % interval, which tells of equal size only where the models are equal"
+    )
+    if one.not_run:
+        lines.append(f"published too, but not compared here: {', '.join(one.not_run)}")
+    return lines
 
 
 def footnotes(rows: Sequence[Row]) -> dict[str, tuple[int, str]]:
