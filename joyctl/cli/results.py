@@ -152,17 +152,15 @@ def report(
         raise typer.BadParameter(f"'{form}' is no format; give {', '.join(FORMATS)}")
     if against is not None and form not in _WITH_PUBLISHED:
         raise typer.BadParameter(f"--against has no place in {form}; give {', '.join(_WITH_PUBLISHED)}")
-    folders = [find_campaign(name, results) for name in campaigns or [None]]
+    named = [find_campaign(name, results) for name in campaigns] if campaigns else [find_campaign(None, results)]
+    folders = list(dict.fromkeys(named))
+    made = _report(folders)
+    text = _rendered(made, form, proxies=proxies, against=against)
     written: list[Path] = []
     if len(folders) == 1:
-        from joyctl.report.report import report as make
         from joyctl.report.write import write_report
 
         written = write_report(folders[0])
-        made = make(folders[0])
-    else:
-        made = _together(folders)
-    text = _rendered(made, form, proxies=proxies, against=against)
     if output is not None:
         from joyctl.store.files import write_text
 
@@ -176,11 +174,14 @@ def report(
         note("wrote " + ", ".join(str(path) for path in written))
 
 
-def _together(folders: Sequence[Path]) -> Report:
+def _report(folders: Sequence[Path]) -> Report:
+    """The report of one campaign, or of several of one base run together."""
     from joyctl.report.merge import merge
-    from joyctl.report.report import of_results
+    from joyctl.report.report import of_results, report
     from joyctl.report.results import read_campaign
 
+    if len(folders) == 1:
+        return report(folders[0])
     return of_results(merge([read_campaign(folder) for folder in folders]))
 
 

@@ -43,7 +43,8 @@ def render_csv(report: Report) -> str:
 def _lines(report: Report) -> Iterator[Line]:
     specs = {run.id: run for run in report.results.runs}
     variants = {run.variant: run for run in reversed(report.results.runs)}
-    protocols = {one.key: one.protocol for one in (*report.results.scores, *report.composites)}
+    protocols = {score.key: score.protocol for score in report.results.scores}
+    protocols |= {one.key: one.protocol for one in report.composites}
     for score in report.results.scores:
         yield _score(report, specs[score.run], score, score.items.estimate(score.metric).stderr)
     for one in report.composites:

@@ -18,7 +18,8 @@ _MARKS = {"▲": r"$^{\ast}$", "▼": r"$^{\dagger}$", "△": r"$^{(\ast)}$", "�
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", "–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\ldots{}", "→": r"$\rightarrow$", "±": r"$\pm$",
+    "|": r"\textbar{}", '"': "''", "–": r"\textendash{}", "—": r"\textemdash{}",
+    "…": r"\ldots{}", "→": r"$\rightarrow$", "±": r"$\pm$",
     "·": r"$\cdot$", "×": r"$\times$", "≥": r"$\ge$", "≤": r"$\le$", "‘": "`", "’": "'", "“": "``", "”": "''",
     "µ": r"$\mu$", "\N{NO-BREAK SPACE}": "~", "ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}",
     "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}",
@@ -44,7 +45,7 @@ def render_latex(report: Report) -> str:
         r"\centering",
         rf"\caption[{{{escaped(results.campaign)}}}]{{{escaped(f'{results.campaign}: {report.conclusion}')}}}",
         rf"\label{{tab:{label}}}",
-        r"\medskip\footnotesize\setlength{\tabcolsep}{4pt}",
+        r"\medskip\footnotesize\setlength{\tabcolsep}{3pt}",
     ]
     for number, chunk in enumerate(chunks):
         lines += [r"\par\medskip"] * (number > 0) + _tabular(report, chunk)
@@ -129,9 +130,8 @@ def _remarks(report: Report) -> list[str]:
         lines.append(rf"$\ast$ better, $\dagger$ worse than its control after Holm over {comparisons} at {level}.")
         if any(delta.uncorrected for delta in headline):
             lines.append(r"$(\ast)$, $(\dagger)$: only the interval itself excludes 0; not detectable after Holm.")
-        lines.append(
-            r"Differences in percentage points or in the unit given; $[\,]$: 95\,\% interval, paired by item, clustered."
-        )
+        of = r"$[\,]$: 95\,\% interval, paired by item, clustered"
+        lines.append(f"Differences in percentage points or in the unit given; {of}.")
     if any(cell.absolute is not None for row in report.rows if row.is_control for cell in row.cells.values()):
         lines.append(r"$\pm$: one standard error.")
     lines += [

@@ -100,11 +100,9 @@ def _published(against: Published) -> str:
         column, delta = columns[one.delta.key], one.delta
         measured = f"{_difference(column, delta)} {delta.mark}"
         printed = f"{one.difference * 100:+.1f}"
-        inside = "inside" if one.inside else "outside"
-        body.append(
-            (delta.run, delta.control, column.label, one.benchmark, measured, printed, one.direction, inside),
-        )
-    head = ("run", "control", "benchmark", "theirs", "measured [95 %]", "published", "direction", "its interval")
+        inside = "yes" if one.inside else "no"
+        body.append((delta.run, delta.control, column.label, one.benchmark, measured, printed, one.direction, inside))
+    head = ("run", "control", "benchmark", "theirs", "measured [95 %]", "published", "direction", "inside")
     return _table(head, body, left=4)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -28,57 +29,61 @@ class _Screen:
     published: Published
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        one = self.published
-        yield from _texts([f"\nbeside {one.cited}"], options.ascii_only, "bold")
-        yield _table(one, options.ascii_only) if one.beside else Text(NOTHING)
-        yield Text()
-        yield from _texts(notes.published_notes(one), options.ascii_only, "dim")
+        for part in _screen(self.published, console, options):
+            if options.ascii_only and isinstance(part, Text):
+                part.plain = part.plain.translate(PLAIN)
+            yield part
+
+
+def _screen(one: Published, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    yield Text(f"\nbeside {one.cited}", "bold")
+    if not one.beside:
+        yield Text(NOTHING)
+    for column in one.columns:
+        here = [each for each in one.beside if each.delta.key == column.key]
+        if here:
+            yield Text(f"\n{column.label} | their {one.benchmarks[column.key]}", "dim")
+            widest = max(len(each.delta.run) for each in one.beside)
+            yield _fitting(here, column, widest, console, options)
+    yield Text()
+    for line in notes.published_notes(one):
+        yield Text(line, "dim")
 
 
 NOTHING = "no variant that is compared here has published numbers"
 """What stands in place of the table where nothing can be laid beside."""
 
 
-def verdict_words(one: Beside) -> str:
-    """Direction and place of the published difference: `same, outside`."""
-    if one.direction == "not detectable":
-        return f"none detectable here, {_place(one)}"
-    return f"{one.direction}, {_place(one)}"
+def _fitting(found: Sequence[Beside], column: Column, widest: int, console: Console, options: ConsoleOptions) -> Table:
+    """One line a variant, or where that is too wide two: below stand the interval and whether theirs is inside."""
+    table = _table(found, column, widest, options.ascii_only, stacked=False)
+    if Measurement.get(console, options.update(width=1_000), table).maximum <= options.max_width:
+        return table
+    return _table(found, column, widest, options.ascii_only, stacked=True)
 
 
-def _place(one: Beside) -> str:
-    return "inside" if one.inside else "outside"
-
-
-def _table(one: Published, ascii_only: bool) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("run", no_wrap=True)
-    for name in ("measured [95 %]", "published", "direction, inside?"):
-        table.add_column(name)
-    for column in one.columns:
-        here = [each for each in one.beside if each.delta.key == column.key]
-        if here:
-            title = Text(f"{column.label} | {one.benchmarks[column.key]}", "dim")
-            table.add_row(_ascii(title, ascii_only))
-        for each in here:
-            table.add_row(*(_ascii(text, ascii_only) for text in _cells(each, column)))
+def _table(found: Sequence[Beside], column: Column, widest: int, ascii_only: bool, *, stacked: bool) -> Table:
+    """`widest` is the length of the longest name in any of the tables, so that their columns stand under each other."""
+    table = Table(box=None, padding=(0, 1 if stacked else 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("run", no_wrap=True, min_width=widest)
+    table.add_column("measured", min_width=_STACKED if stacked else _WIDE)
+    table.add_column("published", justify="right")
+    table.add_column("direction", min_width=len("opposite"))
+    if not stacked:
+        table.add_column("inside")
+    for one in found:
+        delta = one.delta
+        value = f"{column.amount(delta.delta):>5}"
+        interval = f"[{column.amount(delta.low, '-'):>5}, {column.amount(delta.high, '-'):>5}]"
+        measured = f"{value} {delta.mark}\n{interval}" if stacked else f"{value} {interval} {delta.mark}"
+        direction = "–" if one.direction == "not detectable" else one.direction
+        cells = [delta.run, measured, f"{one.difference * 100:+.1f}"]
+        if stacked:
+            cells.append(f"{direction}\n{'inside' if one.inside else 'outside'}")
+        else:
+            cells += [direction, "yes" if one.inside else "no"]
+        table.add_row(*(cell.translate(PLAIN) if ascii_only else cell for cell in cells))
     return table
 
 
-def _cells(one: Beside, column: Column) -> tuple[Text, ...]:
-    delta = one.delta
-    interval = f"[{column.amount(delta.low, '-')}, {column.amount(delta.high, '-')}]"
-    measured = Text(f"{column.amount(delta.delta)} {interval} {delta.mark}")
-    published = Text(f"{one.difference * 100:+.1f}")
-    return Text(f" {delta.run}"), measured, published, Text(verdict_words(one))
-
-
-def _texts(lines: list[str], ascii_only: bool, style: str) -> Iterator[Text]:
-    for line in lines:
-        yield _ascii(Text(line, style), ascii_only)
-
-
-def _ascii(text: Text, ascii_only: bool) -> Text:
-    if ascii_only:
-        text.plain = text.plain.translate(PLAIN)
-    return text
+_WIDE, _STACKED = len("+10.0 [-10.0, -10.0] ."), len("[-10.0, -10.0]")
