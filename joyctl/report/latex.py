@@ -132,7 +132,8 @@ def _remarks(report: Report) -> list[str]:
             lines.append(r"$(\ast)$, $(\dagger)$: only the interval itself excludes 0; not detectable after Holm.")
         of = r"$[\,]$: 95\,\% interval, paired by item, clustered"
         lines.append(f"Differences in percentage points or in the unit given; {of}.")
-    if any(cell.absolute is not None for row in report.rows if row.is_control for cell in row.cells.values()):
+    cells = [cell for row in report.rows for cell in row.cells.values()]
+    if any(cell.absolute is not None and cell.delta is None for cell in cells):
         lines.append(r"$\pm$: one standard error.")
     lines += [
         rf"\textsuperscript{{{number}}} {escaped(text)}."

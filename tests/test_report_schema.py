@@ -1,0 +1,146 @@
+"""report.json keeps to the JSON Schema that `joyctl schema report` prints, and the schema explains every key."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_states import STATES, give_published, three_seeds
+
+from joyctl.report import cost, curve, noise, worth
+from joyctl.report import deltas as delta_values
+from joyctl.report.jsonform import render_json
+from joyctl.report.jsonschema import ReportJson, report_schema
+from joyctl.report.jsonsections import Cost, CurvePoint, Delta, DurationCurve, Floor, LeftOut
+from joyctl.report.report import Report, report
+
+
+def errors(value: object) -> list[str]:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = report_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    found = jsonschema.Draft202012Validator(schema).iter_errors(value)
+    return [f"{error.json_path}: {error.message}" for error in found]
+
+
+def through_a_file(made: Report) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(json.dumps(render_json(made), allow_nan=False))
+    return value
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_of_a_campaign_keeps_to_the_schema(tmp_path: Path, state: str) -> None:
+    folder = STATES[state](tmp_path / "tiny")
+    give_published(folder)
+    assert errors(through_a_file(report(folder))) == []
+
+
+def whole(made: Report) -> Report:
+    """The report with a value in every section, whatever the campaign itself gives."""
+    column, row = made.columns[0], next(row for row in made.rows if row.variant == "drop-math-20")
+    delta = row.cells[column.key].delta
+    assert delta is not None
+    point = curve.CurvePoint("upsample-20", 0.2, 0.3, 0.2, 0.4, 0.1, 0.05, 0.15, 3.0, True)
+    arm = worth.LeftOut("drop-math-20", ("math",), 0.2, "renormalise", "upsample-20", 0.38, {column.key: delta})
+    hours = {"train": 1.5, "eval": 0.5}
+    return replace(
+        made,
+        floors=(noise.Floor(column.key, "control", 0.01, 2, None, 0),),
+        curve=curve.DurationCurve((column.key,), (made.columns[-1].key,), (point,), "a rule", 0.2, 0.1, 0.3),
+        datasets=worth.DatasetTable((column,), (arm,), {column.key: (worth.Ranked("drop-math-20", 1),)}),
+        cost=cost.Cost(1_000, 2e9, "core", 2.0, 0.5, hours, 4_000, 8e9, 8.0, 0.04, "EUR"),
+    )
+
+
+def test_every_section_keeps_to_the_schema(tmp_path: Path) -> None:
+    folder = three_seeds(tmp_path / "tiny")
+    give_published(folder)
+    value = through_a_file(whole(report(folder)))
+    assert errors(value) == []
+    assert all(value[section] for section in ("noise", "curve", "datasets", "published", "deltas", "averages"))
+    key = {"task": "micro_mc", "metric": "acc", "filter": "none"}
+    assert value["noise"][0] == {
+        **key, "variant": "control", "phase_sd": 0.01, "phase_df": 2, "trunk_sd": None, "trunk_df": 0,
+    }  # fmt: skip
+    assert value["curve"]["targeted"] == [key] and value["curve"]["points"][0]["duration"] == 0.2
+    assert value["datasets"]["ranks"] == [{**key, "places": [{"variant": "drop-math-20", "place": 1}]}]
+    assert value["datasets"]["arms"][0]["deltas"][0] in value["averages"]
+
+
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """All objects of a report but those whose keys are data: mixes, changed keys, protocols."""
+    if isinstance(value, list):
+        for item in value:
+            yield from objects(item)
+    elif isinstance(value, dict):
+        yield value
+        for key, item in value.items():
+            if key not in ("mix", "changed", "protocols", "by_stage"):
+                yield from objects(item)
+
+
+def test_a_key_that_is_not_described_is_against_it(tmp_path: Path) -> None:
+    folder = three_seeds(tmp_path / "tiny")
+    give_published(folder)
+    value = through_a_file(whole(report(folder)))
+    seen = set()
+    for each in objects(value):
+        if frozenset(each) not in seen:  # one of each kind
+            seen.add(frozenset(each))
+            each["not_described"] = 1
+            assert any("not_described" in error for error in errors(value)), each
+            del each["not_described"]
+    assert len(seen) >= 16 and errors(value) == []
+
+
+def test_a_key_that_is_left_out_is_against_it(tmp_path: Path) -> None:
+    value = through_a_file(report(three_seeds(tmp_path / "tiny")))
+    for section in ReportJson.model_fields:
+        if section != "cost":
+            less = {key: item for key, item in value.items() if key != section}
+            assert errors(less) == [f"$: '{section}' is a required property"]
+    del value["deltas"][0]["q"]
+    assert errors(value) == ["$.deltas[0]: 'q' is a required property"]
+
+
+@pytest.mark.parametrize(
+    ("value", "described"),
+    [
+        (delta_values.Delta, Delta),
+        (noise.Floor, Floor),
+        (curve.CurvePoint, CurvePoint),
+        (curve.DurationCurve, DurationCurve),
+        (worth.LeftOut, LeftOut),
+        (cost.Cost, Cost),
+    ],
+)
+def test_every_field_of_the_values_is_described(value: Any, described: Any) -> None:
+    """Also where no campaign of these tests has such a value."""
+    assert {field.name for field in fields(value)} - {"key"} <= set(described.model_fields)
+
+
+def test_every_key_and_section_is_explained() -> None:
+    schema = report_schema()
+    sections = {"report.json": schema, **schema["$defs"]}
+    assert [name for name, section in sections.items() if not section.get("description")] == []
+    bare = [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        for key, node in section["properties"].items()
+        if not node.get("description")
+    ]
+    assert bare == []
+    assert all(section["additionalProperties"] is False for section in sections.values())
+
+
+def test_the_command_prints_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "joyctl", "schema", "report"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == report_schema()
