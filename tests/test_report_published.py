@@ -150,7 +150,7 @@ def test_a_campaign_without_the_key_is_refused_with_what_it_has(folder: Path) ->
         chosen(report(folder).published, "papper", "tiny")
     old: Report = report(write_campaign(folder.parent / "old"))
     assert old.published == ()
-    with pytest.raises(Refused, match="it has none\n.*section 'published'"):
+    with pytest.raises(Refused, match=r"it has none\n.*section 'published'"):
         chosen(old.published, "paper", "old")
 
 
