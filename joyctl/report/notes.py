@@ -138,8 +138,8 @@ def published_notes(one: Published) -> list[str]:
     if one.second_hand:
         lines.append("second-hand: these numbers were read in another's excerpt, not in the publication itself")
     lines.append(
-        "another model, and benchmarks of its own: only the direction compares, where one is detectable here. inside: "
-        "the published difference lies in the measured 95 % interval, which tells of size only for equal models"
+        "another model, scored in another way: only the direction compares, where one is detectable here. inside: the "
+        "published difference lies in the measured 95 % interval, which tells of size only for equal models"
     )
     if one.not_run:
         lines.append(f"published too, but not compared here: {', '.join(one.not_run)}")
