@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from report_campaign import SIZES, put, write_campaign
 from scipy import stats
 
 from joyctl.errors import Refused
-from joyctl.report.deltas import ALPHA, Delta
+from joyctl.report.deltas import Delta
 from joyctl.report.estimate import holm
+from joyctl.report.judge import ALPHA
 from joyctl.report.report import Report, report
 
 
@@ -62,7 +64,8 @@ def test_delta_and_interval_from_the_files_by_another_way(folder: Path) -> None:
     strict = [s for s in run if s["filter"] == "strict-match"]
     for sample, difference in zip(strict, differences, strict=True):
         sums[sample["cluster"]] += difference - mean
-    stderr = math.sqrt(150 / 149 * sum(s * s for s in sums.values())) / 400
+    sizes = Counter(s["cluster"] for s in strict)
+    stderr = math.sqrt(sum(s * s / (1 - sizes[c] / 400) for c, s in sums.items())) / 400
     found = one(report(folder), "upsample-20/s0", "micro_math", "strict-match")
     assert found.delta == pytest.approx(mean)
     assert found.stderr == pytest.approx(stderr)
@@ -174,6 +177,11 @@ def test_a_verdict_with_holm_is_never_given_where_the_interval_alone_speaks() ->
         "high": 0.2,
         "p": 0.03,
         "p_adjusted": 0.3,
+        "q": 0.1,
+        "p_exact": None,
+        "bootstrap_low": 0.02,
+        "bootstrap_high": 0.19,
+        "detectable": 0.15,
     }
     flags = {"few_clusters": False, "higher_is_better": True, "seeds": 1, "trunks": 1}
     delta = Delta(**names, **values, **flags, verdict="no detectable difference")  # type: ignore[arg-type]

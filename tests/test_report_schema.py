@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,19 @@ from joyctl.report.jsonform import render_json
 from joyctl.report.jsonschema import ReportJson, report_schema
 from joyctl.report.jsonsections import Cost, CurvePoint, Delta, DurationCurve, Floor, LeftOut
 from joyctl.report.report import Report, report
+from joyctl.report.sheet import Column
 
 
-def errors(value: object) -> list[str]:
+@cache
+def validator() -> Any:
     jsonschema = pytest.importorskip("jsonschema")
     schema = report_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    found = jsonschema.Draft202012Validator(schema).iter_errors(value)
-    return [f"{error.json_path}: {error.message}" for error in found]
+    return jsonschema.Draft202012Validator(schema)
+
+
+def errors(value: object) -> list[str]:
+    return [f"{error.json_path}: {error.message}" for error in validator().iter_errors(value)]
 
 
 def through_a_file(made: Report) -> dict[str, Any]:
@@ -42,35 +48,55 @@ def test_every_state_of_a_campaign_keeps_to_the_schema(tmp_path: Path, state: st
 
 
 def whole(made: Report) -> Report:
-    """The report with a value in every section, whatever the campaign itself gives."""
+    """The report with a value in every section: the campaign's own where it gives one."""
     column, row = made.columns[0], next(row for row in made.rows if row.variant == "drop-math-20")
     delta = row.cells[column.key].delta
     assert delta is not None
-    point = curve.CurvePoint("upsample-20", 0.2, 0.3, 0.2, 0.4, 0.1, 0.05, 0.15, 3.0, True)
-    arm = worth.LeftOut("drop-math-20", ("math",), 0.2, "renormalise", "upsample-20", 0.38, {column.key: delta})
-    hours = {"train": 1.5, "eval": 0.5}
     return replace(
         made,
-        floors=(noise.Floor(column.key, "control", 0.01, 2, None, 0),),
-        curve=curve.DurationCurve((column.key,), (made.columns[-1].key,), (point,), "a rule", 0.2, 0.1, 0.3),
-        datasets=worth.DatasetTable((column,), (arm,), {column.key: (worth.Ranked("drop-math-20", 1),)}),
-        cost=cost.Cost(1_000, 2e9, "core", 2.0, 0.5, hours, 4_000, 8e9, 8.0, 0.04, "EUR"),
+        curve=made.curve or a_curve(made),
+        datasets=made.datasets or a_table(column, delta),
+        cost=made.cost or a_cost(),
     )
 
 
-def test_every_section_keeps_to_the_schema(tmp_path: Path) -> None:
+def a_curve(made: Report) -> curve.DurationCurve:
+    point = curve.CurvePoint("upsample-20", 0.2, 0.3, 0.2, 0.4, 0.1, 0.05, 0.15, 3.0, True)
+    return curve.DurationCurve((made.columns[0].key,), (made.columns[-1].key,), (point,), "a rule", 0.2, 0.1, 0.3)
+
+
+def a_table(column: Column, delta: delta_values.Delta) -> worth.DatasetTable:
+    arm = worth.LeftOut("drop-math-20", ("math",), 0.2, "renormalise", "upsample-20", 0.38, {column.key: delta})
+    return worth.DatasetTable((column,), (arm,), {column.key: (worth.Ranked("drop-math-20", 1),)})
+
+
+def a_cost() -> cost.Cost:
+    return cost.Cost(1_000, 2e9, "core", 2.0, 0.5, {"train": 1.5, "eval": 0.5}, 4_000, 8e9, 8.0, 0.04, "EUR")
+
+
+def test_every_section_keeps_to_the_schema_and_tells_its_value(tmp_path: Path) -> None:
     folder = three_seeds(tmp_path / "tiny")
     give_published(folder)
-    value = through_a_file(whole(report(folder)))
+    made = whole(report(folder))
+    value = through_a_file(made)
     assert errors(value) == []
-    assert all(value[section] for section in ("noise", "curve", "datasets", "published", "deltas", "averages"))
-    key = {"task": "micro_mc", "metric": "acc", "filter": "none"}
-    assert value["noise"][0] == {
-        **key, "variant": "control", "phase_sd": 0.01, "phase_df": 2, "trunk_sd": None, "trunk_df": 0,
-    }  # fmt: skip
-    assert value["curve"]["targeted"] == [key] and value["curve"]["points"][0]["duration"] == 0.2
-    assert value["datasets"]["ranks"] == [{**key, "places": [{"variant": "drop-math-20", "place": 1}]}]
+    assert made.curve is not None and made.datasets is not None
+    task, metric, filter_ = made.columns[0].key
+    key = {"task": task, "metric": metric, "filter": filter_}
+    assert len(value["noise"]) == len(made.floors) > 0
+    assert {**value["noise"][0], **key} == value["noise"][0]
+    assert value["noise"][0]["trunk_sd"] == made.floors[0].trunk_sd
+    assert value["curve"]["targeted"][0] == key
+    assert value["curve"]["points"][0]["duration"] == made.curve.points[0].duration
+    assert value["datasets"]["ranks"][0]["places"][0]["variant"] == "drop-math-20"
     assert value["datasets"]["arms"][0]["deltas"][0] in value["averages"]
+
+
+def first_items(value: Any) -> Any:
+    """The same with two items of every list: one of a kind tells as much as all."""
+    if isinstance(value, dict):
+        return {key: first_items(item) for key, item in value.items()}
+    return [first_items(item) for item in value[:2]] if isinstance(value, list) else value
 
 
 def objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -88,7 +114,7 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
 def test_a_key_that_is_not_described_is_against_it(tmp_path: Path) -> None:
     folder = three_seeds(tmp_path / "tiny")
     give_published(folder)
-    value = through_a_file(whole(report(folder)))
+    value = first_items(through_a_file(whole(report(folder))))
     seen = set()
     for each in objects(value):
         if frozenset(each) not in seen:  # one of each kind

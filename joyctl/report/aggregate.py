@@ -111,11 +111,11 @@ def composites(results: CampaignResults) -> tuple[tuple[Composite, ...], tuple[M
     return tuple(found), tuple(lacking)
 
 
-def difference(pairs: Sequence[tuple[RunSpec, Composite, Composite]]) -> Estimate:
-    """Composite minus its control's, averaged over runs (run, composite, control's composite) of several seeds.
+def difference(pairs: Sequence[tuple[RunSpec, Composite, Composite]]) -> list[Term]:
+    """Composite minus its control's, over runs (run, composite, control's composite) of several seeds.
 
-    Items are paired benchmark by benchmark, then differences and variances are propagated (`estimate.combined`);
-    baselines cancel. Raises Refused as `check_pairable` does.
+    Items are paired benchmark by benchmark; `estimate.combined` then propagates differences and variances; baselines
+    cancel. Raises Refused as `check_pairable` does.
     """
     terms = []
     for i, member in enumerate(pairs[0][1].members):
@@ -126,7 +126,7 @@ def difference(pairs: Sequence[tuple[RunSpec, Composite, Composite]]) -> Estimat
             check_pairable(score, member.score)
             rows.append((run, score.items.numerator(score.metric) - control.items.numerator(control.metric)))
         terms.append(_term(member, seed_rows(rows)))
-    return combined(terms)
+    return terms
 
 
 def estimate(found: Sequence[tuple[RunSpec, Composite]]) -> Estimate:

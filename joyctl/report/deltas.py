@@ -6,17 +6,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from joyctl.campaign.spec import RunSpec
 from joyctl.report import aggregate
 from joyctl.report.aggregate import Composite
-from joyctl.report.estimate import Estimate, holm, over_seeds, ratio
+from joyctl.report.estimate import Estimate, Term, over_seeds
+from joyctl.report.items import RATIOS
+from joyctl.report.judge import Evidence, Judgement, Verdict, evidence, judge, pass_fail
 from joyctl.report.pairing import Pair, check_pairable, pairs, seed_rows
 from joyctl.report.results import CampaignResults, Key, Score
 
-Verdict = Literal["higher", "lower", "no detectable difference"]
 Family = Literal["headline", "other", "reference"]
-ALPHA = 0.05
-"""Family-wise error: a verdict other than `no detectable difference` has p_adjusted below it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class _Comparison:
     score: Score | Composite
     seeds: int
     trunks: int
-    estimate: Estimate
+    evidence: Evidence
 
 
 def run_deltas(results: CampaignResults, made: Sequence[Composite], headline: Collection[Key]) -> tuple[Delta, ...]:
@@ -106,17 +107,12 @@ def run_deltas(results: CampaignResults, made: Sequence[Composite], headline: Co
     about does not pay for its near-duplicates (a lenient filter, the loss on what is upsampled). Raises
     Refused where the items or protocols of a run and its control disagree.
     """
-    return _judge(
-        [
-            _Comparison(p.run.id, p.control.id, p.score, 1, 1, ratio(p.differences, p.denominator, p.clusters))
-            for p in pairs(results)
-        ]
-        + [
-            _Comparison(run.id, control.run, mine, 1, 1, aggregate.difference([(run, mine, control)]))
-            for run, mine, control in _composite_pairs(results, made)
-        ],
-        headline,
-    )
+    plain = [_Comparison(p.run.id, p.control.id, p.score, 1, 1, _evidence([p])) for p in pairs(results)]
+    composed = [
+        _Comparison(run.id, control.run, mine, 1, 1, evidence(aggregate.difference([(run, mine, control)])))
+        for run, mine, control in _composite_pairs(results, made)
+    ]
+    return _judge(plain + composed, headline)
 
 
 def variant_deltas(results: CampaignResults, made: Sequence[Composite], headline: Collection[Key]) -> tuple[Delta, ...]:
@@ -138,7 +134,8 @@ def variant_deltas(results: CampaignResults, made: Sequence[Composite], headline
         run, mine, control = found[0]
         trunks = len({run.trunk_seed for run, _, _ in found})
         against = specs[control.run].variant
-        averages.append(_Comparison(run.variant, against, mine, len(found), trunks, aggregate.difference(found)))
+        terms = aggregate.difference(found)
+        averages.append(_Comparison(run.variant, against, mine, len(found), trunks, evidence(terms)))
     return _judge(averages, headline)
 
 
@@ -164,30 +161,34 @@ def _average(group: list[Pair]) -> _Comparison:
     first = group[0]
     for other in group[1:]:
         check_pairable(other.score, first.score)
-    rows = seed_rows([(pair.run, pair.differences) for pair in group])
-    estimate = over_seeds(rows, first.denominator, first.clusters)
     trunks = len({pair.run.trunk_seed for pair in group})
-    return _Comparison(first.run.variant, first.control.variant, first.score, len(group), trunks, estimate)
+    return _Comparison(first.run.variant, first.control.variant, first.score, len(group), trunks, _evidence(group))
+
+
+def _evidence(group: Sequence[Pair]) -> Evidence:
+    """Evidence of one score's difference over its seeds."""
+    first = group[0]
+    rows = seed_rows([(pair.run, pair.differences) for pair in group])
+    metric, items = first.score.metric, first.score.items
+    counts = None
+    if len(group) == 1 and metric not in RATIOS:
+        mine = items.numerator(metric)
+        counts = pass_fail(mine, mine - first.differences, len(np.unique(first.clusters)))
+    return evidence([Term(1.0, rows, first.denominator, first.clusters)], counts)
 
 
 def _judge(comparisons: Sequence[_Comparison], headline: Collection[Key]) -> tuple[Delta, ...]:
-    p_values = [c.estimate.p_value() for c in comparisons]
     families: list[Family] = ["headline" if c.score.key in headline else "other" for c in comparisons]
-    adjusted = [1.0] * len(comparisons)
+    found: dict[int, Delta] = {}
     for family in get_args(Family):
         members = [i for i, name in enumerate(families) if name == family]
-        for i, value in zip(members, holm([p_values[i] for i in members]), strict=True):
-            adjusted[i] = value
-    together = zip(comparisons, p_values, adjusted, families, strict=True)
-    return tuple(_judged(*one) for one in together)
+        for i, judged in zip(members, judge([comparisons[i].evidence for i in members]), strict=True):
+            found[i] = _delta(comparisons[i], judged, family)
+    return tuple(found[i] for i in range(len(comparisons)))
 
 
-def _judged(comparison: _Comparison, p: float, p_adjusted: float, family: Family) -> Delta:
-    estimate, score = comparison.estimate, comparison.score
-    low, high = estimate.interval()
-    verdict: Verdict = "no detectable difference"
-    if p_adjusted < ALPHA:
-        verdict = "higher" if estimate.value > 0 else "lower"
+def _delta(comparison: _Comparison, judged: Judgement, family: Family) -> Delta:
+    estimate, score = comparison.evidence.estimate, comparison.score
     return Delta(
         run=comparison.run,
         control=comparison.control,
@@ -199,17 +200,17 @@ def _judged(comparison: _Comparison, p: float, p_adjusted: float, family: Family
         few_clusters=estimate.few_clusters,
         delta=estimate.value,
         stderr=estimate.stderr,
-        low=low,
-        high=high,
-        p=p,
-        p_adjusted=p_adjusted,
-        q=p_adjusted,
-        p_exact=None,
-        bootstrap_low=low,
-        bootstrap_high=high,
-        detectable=0.0,
+        low=judged.low,
+        high=judged.high,
+        p=judged.p,
+        p_adjusted=judged.p_adjusted,
+        q=judged.q,
+        p_exact=judged.p_exact,
+        bootstrap_low=judged.bootstrap_low,
+        bootstrap_high=judged.bootstrap_high,
+        detectable=judged.detectable,
         family=family,
-        verdict=verdict,
+        verdict=judged.verdict,
         higher_is_better=score.higher_is_better,
         seeds=comparison.seeds,
         trunks=comparison.trunks,

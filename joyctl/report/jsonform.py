@@ -10,7 +10,8 @@ from joyctl.report import notes
 from joyctl.report.aggregate import Composite, estimate
 from joyctl.report.chance import AtChance
 from joyctl.report.curve import DurationCurve
-from joyctl.report.deltas import ALPHA, Delta
+from joyctl.report.deltas import Delta
+from joyctl.report.judge import ALPHA
 from joyctl.report.noise import Floor
 from joyctl.report.published import Beside, Published
 from joyctl.report.report import Report

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from joyctl.recipe.types import Strict
-from joyctl.report.deltas import Family, Verdict
+from joyctl.report.deltas import Family
+from joyctl.report.judge import Verdict
 from joyctl.report.published import Direction
 
 
@@ -82,6 +83,11 @@ class Floor(Key):
     trunk_sd: float | None
     """Standard deviation between base runs, each the mean of its phases; null below two base runs."""
     trunk_df: int
+    """Degrees of freedom behind it."""
+    delta_sd: float | None
+    """Standard deviation from seed to seed of a difference to this control, beyond what its items explain; null where
+    no difference has two seeds."""
+    delta_df: int
     """Degrees of freedom behind it."""
 
 

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from joyctl.report import notes
-from joyctl.report.deltas import ALPHA
+from joyctl.report.judge import ALPHA
 from joyctl.report.report import Report
 from joyctl.report.sheet import Cell, Column, Row
 
@@ -139,7 +139,14 @@ def _remarks(report: Report) -> list[str]:
         rf"\textsuperscript{{{number}}} {escaped(text)}."
         for number, text in sorted(set(notes.footnotes(report.rows).values()))
     ]
-    further = [*notes.aggregate_notes(report), *notes.chance_notes(report), *notes.cluster_notes(report)]
+    unseen = [line.replace("·", "without a sign:", 1) for line in notes.detectable_notes(report)]
+    further = [
+        *unseen,
+        *notes.noise_notes(report),
+        *notes.aggregate_notes(report),
+        *notes.chance_notes(report),
+        *notes.cluster_notes(report),
+    ]
     further += [*notes.alone_note(report), *notes.scoring_notes(report)]
     seeds = notes.seed_note(report)
     return lines + [f"{escaped(line)}." for line in [*further, *([seeds] if seeds else [])]]

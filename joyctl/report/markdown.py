@@ -79,11 +79,12 @@ def _difference(column: Column, delta: Delta) -> str:
 
 
 def _remarks(report: Report) -> str:
-    lines = [f"{note}." for note in notes.holm_notes(report)] + [f"{notes.interval_note()}."]
+    lines = [f"{note}." for note in (*notes.holm_notes(report), *notes.detectable_notes(report), notes.interval_note())]
     lines += [f"<sup>{n}</sup> {text}." for n, text in sorted(set(notes.footnotes(report.rows).values()))]
     lines += [f"{note}." for note in _further_notes(report)]
     seeds = notes.seed_note(report)
-    return "\n".join(f"- {line}" for line in [*lines, *([f"{seeds}."] if seeds else [])])
+    lines += [f"{note}." for note in (*([seeds] if seeds else []), *notes.noise_notes(report))]
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _further_notes(report: Report) -> list[str]:
@@ -113,8 +114,21 @@ def _mixes(report: Report) -> str:
 
 
 def _deltas(report: Report, deltas: Sequence[Delta]) -> str:
-    head = ("run", "control", "task", "metric", "filter", "n", "difference [95 %]", "unit", "p", "p Holm", "family")
-    return _table((*head, "verdict"), [_delta_line(report, delta) for delta in deltas], left=5)
+    head = (
+        "run",
+        "control",
+        "task",
+        "metric",
+        "filter",
+        "n",
+        "difference [95 %]",
+        "unit",
+        "p",
+        "p Holm",
+        "q",
+        "detectable",
+    )
+    return _table((*head, "family", "verdict"), [_delta_line(report, delta) for delta in deltas], left=5)
 
 
 def _delta_line(report: Report, delta: Delta) -> tuple[str, ...]:
@@ -130,6 +144,8 @@ def _delta_line(report: Report, delta: Delta) -> tuple[str, ...]:
         column.unit,
         f"{delta.p:.2g}",
         f"{delta.p_adjusted:.2g}",
+        f"{delta.q:.2g}",
+        column.amount(delta.detectable, "-"),
         delta.family,
         delta.verdict,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from joyctl.report.aggregate import RESCALED
-from joyctl.report.deltas import ALPHA
 from joyctl.report.items import GOLD_BITS
+from joyctl.report.judge import ALPHA
+from joyctl.report.noise import Floor
+from joyctl.report.power import POWER
 from joyctl.report.published import Published
 from joyctl.report.report import Report
 from joyctl.report.sheet import Row
@@ -25,6 +27,46 @@ def holm_notes(report: Report) -> list[str]:
     if any(delta.uncorrected for delta in headline):
         found.append("△▽ not detectable either: its own 95 % interval excludes 0, but not after Holm")
     return found
+
+
+def detectable_notes(report: Report) -> list[str]:
+    """Where nothing was detectable, how large a difference would have been seen."""
+    parts = []
+    for column in report.columns:
+        sizes = [
+            delta.detectable
+            for delta in report.averages
+            if delta.key == column.key and delta.verdict == "no detectable difference"
+        ]
+        if sizes:
+            low, high = column.amount(min(sizes), "-"), column.amount(max(sizes), "-")
+            parts.append(f"{column.label} {low if low == high else f'{low} to {high}'} {column.unit}")
+    if not parts:
+        return []
+    return [f"· would have been seen with {POWER * 100:.0f} % probability, after Holm: {', '.join(parts)}"]
+
+
+def noise_notes(report: Report) -> list[str]:
+    """Run-to-run noise of the control's headline scores, phases and base runs apart."""
+    labels = {column.key: column for column in report.columns}
+    lines = []
+    kinds: tuple[tuple[str, Callable[[Floor], tuple[float | None, int]]], ...] = (
+        ("orders of data within a base run", lambda floor: (floor.phase_sd, floor.phase_df)),
+        ("base runs", lambda floor: (floor.trunk_sd, floor.trunk_df)),
+    )
+    for name, of in kinds:
+        found: dict[tuple[str, int], list[str]] = {}
+        for floor in report.floors:
+            sd, df = of(floor)
+            if sd is not None and floor.key in labels:
+                column = labels[floor.key]
+                found.setdefault((floor.variant, df), []).append(f"{column.label} {column.amount(sd, '-')}")
+        lines += [
+            f"noise floor: {variant} moves between {name} by (standard deviation, {df} degrees of freedom) "
+            + ", ".join(parts)
+            for (variant, df), parts in found.items()
+        ]
+    return lines
 
 
 def interval_note() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from joyctl.report.estimate import Floats, Ints
@@ -9,7 +11,7 @@ from joyctl.report.estimate import Floats, Ints
 DRAWS = 2_000
 SEED = 0
 """Draws are a function of the number of clusters alone, so a report comes out the same every time."""
-_CHUNK = 8_000_000  # random indices at once
+_CHUNK = 4_000_000  # random indices at once
 
 
 def cluster_weights(clusters: int, draws: int = DRAWS, seed: int = SEED) -> Floats:
@@ -19,19 +21,27 @@ def cluster_weights(clusters: int, draws: int = DRAWS, seed: int = SEED) -> Floa
     random indices are those of scipy.stats.bootstrap for the same generator. Times cluster sums of shape (clusters,
     scores) this gives resampled sums of shape (draws, scores).
     """
+    return np.concatenate(list(_weights(clusters, draws, seed)))
+
+
+def resampled(sums: Floats, draws: int = DRAWS, seed: int = SEED) -> Floats:
+    """`cluster_weights` times cluster sums of shape (clusters, scores), in little memory: (draws, scores)."""
+    return np.concatenate([weights @ sums for weights in _weights(len(sums), draws, seed)])
+
+
+def cluster_sums(values: Floats, clusters: Ints) -> Floats:
+    """Sums of `values`, shape (items,) or (scores, items), over the items of each cluster: (clusters, scores).
+
+    Clusters are numbered from 0; numbers that no item has are left out.
+    """
+    there = np.flatnonzero(np.bincount(clusters))
+    return np.stack([np.bincount(clusters, weights=row)[there] for row in np.atleast_2d(values)], axis=1)
+
+
+def _weights(clusters: int, draws: int, seed: int) -> Iterator[Floats]:
     rng = np.random.default_rng(seed)
-    weights = np.empty((draws, clusters), dtype=np.float64)
     step = max(1, _CHUNK // clusters)
     for start in range(0, draws, step):
         rows = min(step, draws - start)
         drawn = rng.integers(0, clusters, (rows, clusters)) + np.arange(rows)[:, None] * clusters
-        counted = np.bincount(drawn.ravel(), minlength=rows * clusters)
-        weights[start : start + rows] = counted.reshape(rows, clusters)
-    return weights
-
-
-def cluster_sums(values: Floats, clusters: Ints) -> Floats:
-    """Sums of `values`, shape (items,) or (scores, items), over the items of each cluster: (clusters, scores)."""
-    _, index = np.unique(clusters, return_inverse=True)
-    rows = np.atleast_2d(values)
-    return np.stack([np.bincount(index, weights=row) for row in rows], axis=1)
+        yield np.bincount(drawn.ravel(), minlength=rows * clusters).reshape(rows, clusters).astype(np.float64)

@@ -188,7 +188,8 @@ def _difference(column: Column, delta: Delta, widths: _Widths, form: _Form) -> T
 
 
 def _remarks(report: Report) -> Iterator[Text]:
-    lines = [*notes.holm_notes(report), notes.interval_note(), *notes.aggregate_notes(report)]
+    lines = [*notes.holm_notes(report), *notes.detectable_notes(report), notes.interval_note()]
+    lines += notes.aggregate_notes(report)
     lines += [
         f"{str(number).translate(_SUPERSCRIPTS)} {text}"
         for number, text in sorted(set(notes.footnotes(report.rows).values()))
@@ -196,7 +197,7 @@ def _remarks(report: Report) -> Iterator[Text]:
     lines += [*notes.chance_notes(report), *notes.cluster_notes(report), *notes.alone_note(report)]
     lines += notes.scoring_notes(report)
     seeds = notes.seed_note(report)
-    lines += [seeds] if seeds else []
+    lines += [*([seeds] if seeds else []), *notes.noise_notes(report)]
     for line in lines:
         yield Text(line, style="dim")
 
