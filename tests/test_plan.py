@@ -307,10 +307,11 @@ def test_another_suite_under_the_same_name_is_refused_with_its_keys(changes: dic
     assert refused and all([k for k, _, _ in d.changes] == [key] for d in refused.values())
 
 
-def test_the_aggregate_and_where_task_files_and_benchmarks_lie_are_no_drift() -> None:
+def test_the_aggregate_item_counts_and_where_task_files_and_benchmarks_lie_are_no_drift() -> None:
     before = everything_done(with_suite(suite(), "/bench"))
     aggregate = Aggregate(name="average", version=2)
-    other = suite(category="c", metric="acc,none", baseline=0.25, aggregate=aggregate, include_path=("/x",))
+    for_report = {"category": "c", "metric": "acc,none", "baseline": 0.25, "aggregate": aggregate}
+    other = suite(**for_report, items=300, clusters=30, include_path=("/x",))
     assert not compare(with_suite(other, "/moved/bench"), before).refused
     assert compare(with_suite(other), before).refused  # the hub's datasets may be others
 

@@ -74,11 +74,12 @@ def test_variants_of_one_name_and_other_weights_are_told_apart(tmp_path: Path) -
     first = campaign(tmp_path / "a", CONTROL, TWENTY)
     second = campaign(tmp_path / "b", CONTROL, TWENTY, NO_MATH, weights={"upsample-20": "other mix"})
     made = together(first, second)
-    assert runs(made) == ["control/s0", "a:upsample-20/s0", "b:upsample-20/s0", "drop-math-20/s0"]
+    assert runs(made) == ["control/s0", "a:upsample-20/s0", "b:upsample-20/s0", "b:drop-math-20/s0"]
     specs = {run.id: run for run in made.results.runs}
-    assert specs["drop-math-20/s0"].control == "b:upsample-20/s0"  # its own matched control
+    assert specs["b:drop-math-20/s0"].control == "b:upsample-20/s0"  # its own matched control
     assert specs["a:upsample-20/s0"].changed == {"campaign": "a"}
-    assert {delta.run for delta in made.averages} == {"a:upsample-20", "b:upsample-20", "drop-math-20"}
+    assert {delta.run for delta in made.averages} == {"a:upsample-20", "b:upsample-20", "b:drop-math-20"}
+    assert made.curve is None and made.datasets is None  # they are no arms of one recipe
     assert "against b:upsample-20" in render_markdown(made)
 
 
@@ -97,6 +98,13 @@ def test_of_three_campaigns_the_two_that_agree_share_a_name(tmp_path: Path) -> N
         for name, mark in (("a", "x"), ("b", "y"), ("c", "x"))
     ]
     assert runs(together(*folders)) == ["control/s0", "a:upsample-10/s0", "b:upsample-10/s0"]
+
+
+def test_campaigns_of_one_recipe_make_one_curve_and_one_table_of_datasets(tmp_path: Path) -> None:
+    first = campaign(tmp_path / "a", CONTROL, TEN)
+    made, whole = together(first, campaign(tmp_path / "b", CONTROL, TWENTY, NO_MATH)), write_campaign(tmp_path / "all")
+    assert made.curve is not None and made.curve == report(whole).curve
+    assert made.datasets is not None and [arm.variant for arm in made.datasets.arms] == ["drop-math-20"]
 
 
 def test_more_seeds_of_a_variant_join_it(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_campaign import ARMS, BASE, arm, write_campaign
 from report_states import STATES, give_published, three_seeds
 
 from joyctl.report import cost, curve, noise, worth
@@ -20,7 +21,6 @@ from joyctl.report.jsonform import render_json
 from joyctl.report.jsonschema import ReportJson, report_schema
 from joyctl.report.jsonsections import Cost, CurvePoint, Delta, DurationCurve, Floor, LeftOut
 from joyctl.report.report import Report, report
-from joyctl.report.sheet import Column
 
 
 @cache
@@ -47,37 +47,20 @@ def test_every_state_of_a_campaign_keeps_to_the_schema(tmp_path: Path, state: st
     assert errors(through_a_file(report(folder))) == []
 
 
-def whole(made: Report) -> Report:
-    """The report with a value in every section: the campaign's own where it gives one."""
-    column, row = made.columns[0], next(row for row in made.rows if row.variant == "drop-math-20")
-    delta = row.cells[column.key].delta
-    assert delta is not None
-    return replace(
-        made,
-        curve=made.curve or a_curve(made),
-        datasets=made.datasets or a_table(column, delta),
-        cost=made.cost or a_cost(),
+def whole(folder: Path) -> Report:
+    """A report with a value in every section: three seeds, two sources left out, published numbers, costs."""
+    no_code = arm(
+        "drop-code-20", 0.2, "upsample-20", 0.6, 0.5, 0.1, 1.66, dropped=("code",), policy="renormalise", mix=BASE
     )
-
-
-def a_curve(made: Report) -> curve.DurationCurve:
-    point = curve.CurvePoint("upsample-20", 0.2, 0.3, 0.2, 0.4, 0.1, 0.05, 0.15, 3.0, True)
-    return curve.DurationCurve((made.columns[0].key,), (made.columns[-1].key,), (point,), "a rule", 0.2, 0.1, 0.3)
-
-
-def a_table(column: Column, delta: delta_values.Delta) -> worth.DatasetTable:
-    arm = worth.LeftOut("drop-math-20", ("math",), 0.2, "renormalise", "upsample-20", 0.38, {column.key: delta})
-    return worth.DatasetTable((column,), (arm,), {column.key: (worth.Ranked("drop-math-20", 1),)})
-
-
-def a_cost() -> cost.Cost:
-    return cost.Cost(1_000, 2e9, "core", 2.0, 0.5, {"train": 1.5, "eval": 0.5}, 4_000, 8e9, 8.0, 0.04, "EUR")
+    write_campaign(folder, (*ARMS, no_code), seeds=3)
+    give_published(folder)
+    made = report(folder)
+    hours = {"train": 1.5, "eval": 0.5}
+    return replace(made, cost=cost.Cost(1_000, 2e9, "core", 2.0, 0.5, hours, 4_000, 8e9, 8.0, 0.04, "EUR"))
 
 
 def test_every_section_keeps_to_the_schema_and_tells_its_value(tmp_path: Path) -> None:
-    folder = three_seeds(tmp_path / "tiny")
-    give_published(folder)
-    made = whole(report(folder))
+    made = whole(tmp_path / "tiny")
     value = through_a_file(made)
     assert errors(value) == []
     assert made.curve is not None and made.datasets is not None
@@ -87,8 +70,9 @@ def test_every_section_keeps_to_the_schema_and_tells_its_value(tmp_path: Path) -
     assert {**value["noise"][0], **key} == value["noise"][0]
     assert value["noise"][0]["trunk_sd"] == made.floors[0].trunk_sd
     assert value["curve"]["targeted"][0] == key
-    assert value["curve"]["points"][0]["duration"] == made.curve.points[0].duration
-    assert value["datasets"]["ranks"][0]["places"][0]["variant"] == "drop-math-20"
+    durations = [point["duration"] for point in value["curve"]["points"]]
+    assert durations == [point.duration for point in made.curve.points] == [0.0, 0.1, 0.2]
+    assert {place["variant"] for place in value["datasets"]["ranks"][0]["places"]} == {"drop-math-20", "drop-code-20"}
     assert value["datasets"]["arms"][0]["deltas"][0] in value["averages"]
 
 
@@ -112,9 +96,7 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_a_key_that_is_not_described_is_against_it(tmp_path: Path) -> None:
-    folder = three_seeds(tmp_path / "tiny")
-    give_published(folder)
-    value = first_items(through_a_file(whole(report(folder))))
+    value = first_items(through_a_file(whole(tmp_path / "tiny")))
     seen = set()
     for each in objects(value):
         if frozenset(each) not in seen:  # one of each kind

@@ -93,11 +93,11 @@ class EvalSpec(Strict):
     are all of the suite `micro`, which does."""
 
     def identity(self) -> dict[str, object]:
-        """What determines a score, given the model: no place, and not what only the report's aggregate reads.
+        """What determines a score, given the model: no place, and not what only plan and report read.
 
         What stands in task files and datasets is in the protocol of every score (joyctl.evals.protocol).
         """
-        only_report = {"category", "metric", "baseline"}
+        not_scoring = {"category", "metric", "baseline", "items", "clusters"}
         kept = self.model_dump(
             mode="json",
             exclude={
@@ -105,7 +105,7 @@ class EvalSpec(Strict):
                 "include_path": True,
                 "runs_code": True,
                 "aggregate": True,
-                "tasks": {"__all__": only_report},
+                "tasks": {"__all__": not_scoring},
             },
         )
         return {**kept, "data": "hub" if self.data == "hub" else "folder"}

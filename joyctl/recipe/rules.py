@@ -77,11 +77,14 @@ def check_training(training: Training) -> Iterator[Finding]:
 
 
 def check_suite(suite: Suite) -> Iterator[Finding]:
-    """No task stands twice; an aggregate has all that it needs."""
+    """No task stands twice; clusters hold items; an aggregate has all that it needs."""
     first: dict[str, int] = {}
     for i, task in enumerate(suite.tasks):
         if first.setdefault(task.task, i) < i:
             yield Finding(("tasks", i, "task"), f"'{task.task}' stands twice; it is tasks[{first[task.task]}] already")
+        if task.clusters is not None and task.clusters > (task.items or 0):
+            found = f"{task.clusters} clusters of {task.items} items" if task.items else "clusters of how many items?"
+            yield Finding(("tasks", i, "clusters"), f"{found}; give 'items', at least as many as clusters")
         if suite.aggregate is not None and task.category is not None:
             for key in ("metric", "baseline"):
                 if getattr(task, key) is None:

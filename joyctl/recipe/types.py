@@ -244,6 +244,10 @@ class SuiteTask(Strict):
     baseline: float | None = Field(default=None, ge=0, lt=1)
     """Score of guessing, a fraction: 0.25 for one of four. The aggregate is rescaled by it, and the report says which
     scores are at chance."""
+    items: int | None = Field(default=None, gt=1)
+    """How many items it has, for planning before anything is scored; a report counts what was scored."""
+    clusters: int | None = Field(default=None, gt=0)
+    """How many clusters these items fall into, such as the 57 subjects of MMLU; every item its own when not given."""
 
 
 class Aggregate(Strict):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
 from joyctl.report.sheet import Column, Row, duration_label
 
 
-def conclude(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """One or two sentences that say nothing a verdict does not carry."""
+def conclude(columns: Sequence[Column], rows: Sequence[Row], curve: DurationCurve | None) -> str:
+    """A few sentences that say nothing a verdict or an interval does not carry."""
     compared = [row for row in rows if any(cell.delta for cell in row.cells.values())]
     if not compared:
         return "Nothing to compare yet: no run and its control are both scored."
@@ -17,6 +18,8 @@ def conclude(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     phases = [row for row in plain if not row.runs[0].dropped]
     drops = [row for row in plain if row.runs[0].dropped]
     said = [_upsampling(columns, phases)] if phases else []
+    if curve is not None and curve.open_choice and curve.kind != "none":
+        said.append(_best(curve))
     if drops:
         several = len({row.runs[0].duration for row in drops}) > 1
         said.append(_sentence("; ".join(_drop(columns, row, several) for row in drops)))
@@ -35,6 +38,16 @@ def _upsampling(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     costs = _effects([column for column in columns if not column.higher_is_better], rows)
     parts = [_list(part) for part in (gains, costs) if part]
     return _sentence(f"upsampling {'; it '.join(parts)}") if parts else ""
+
+
+def _best(curve: DurationCurve) -> str:
+    trades = curve.kind == "trade-off"
+    if not curve.told_apart:
+        of = "the best trade-off" if trades else "the largest gain"
+        return f"Which duration has {of} is open: {duration_label(curve.best)} here, but they are not told apart."
+    ends = (duration_label(end) for end in (curve.best_low, curve.best_high))
+    interval = "" if curve.best_low == curve.best_high else f" ({' to '.join(ends)})"
+    return f"{'The best trade-off is' if trades else 'The gain is largest'} at {duration_label(curve.best)}{interval}."
 
 
 def _effects(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from joyctl.recipe.types import Strict
+from joyctl.report.curve import Kind
 from joyctl.report.deltas import Family
 from joyctl.report.judge import Verdict
 from joyctl.report.published import Direction
@@ -105,7 +106,8 @@ class CurvePoint(Strict):
     gain_high: float
     """Upper end."""
     cost: float
-    """Rise of the general loss, mean over its sources, in bits per byte; below 0 where it falls."""
+    """Rise of the general loss, mean over its sources, in bits per byte; below 0 where it falls. By `cost_unit` `pp`
+    the fall of the aggregate of general capability, a fraction."""
     cost_low: float
     """Lower end of its 95 % interval."""
     cost_high: float
@@ -114,6 +116,8 @@ class CurvePoint(Strict):
     """What the rule maximises."""
     pareto: bool
     """Whether no other duration has at least its gain at no more cost."""
+    chosen: float
+    """Share of resampled campaigns in which the rule chooses it."""
 
 
 class DurationCurve(Strict):
@@ -122,17 +126,26 @@ class DurationCurve(Strict):
     targeted: list[Key]
     """Benchmarks behind `gain`."""
     general: list[Key]
-    """Losses behind `cost`."""
+    """Losses behind `cost`, or the aggregate."""
+    cost_unit: str
+    """`bits/byte`, or `pp` where costs are fractions."""
     points: list[CurvePoint]
     """The durations, the control first."""
+    kind: Kind
+    """What decides: gain and cost together, gain alone where no cost is detectable, nothing where no gain is."""
     rule: str
     """The rule that chooses, in words."""
     best: float
-    """The duration that it chooses."""
+    """The duration that it chooses; 0 where no gain is detectable."""
     best_low: float
     """Of resampled campaigns 95 % choose a duration from here ..."""
     best_high: float
     """... to here."""
+    seeds: int
+    """Base runs (or, with a single one, orders of the phase) behind every duration, at least; with one, the intervals
+    hold no run-to-run noise."""
+    left_out: list[str]
+    """Variants of durations that lack one of these scores, or whose control does."""
 
 
 class Column(Key):
@@ -176,13 +189,15 @@ class Place(Strict):
     """The arm that leaves it out."""
     place: int
     """1 for what costs most; sources that are not detectably different from 0 share a place."""
+    apart: bool
+    """Whether its difference is told apart from the next one's; false for the last."""
 
 
 class Ranking(Key):
     """The order of sources on one benchmark."""
 
     places: list[Place]
-    """Arms of one duration and policy, the first such group."""
+    """Single sources left out at one duration and by one policy: of several such groups the largest."""
 
 
 class DatasetTable(Strict):
@@ -193,7 +208,7 @@ class DatasetTable(Strict):
     arms: list[LeftOut]
     """The arms."""
     ranks: list[Ranking]
-    """The order of sources, benchmark by benchmark."""
+    """The order of sources, benchmark by benchmark; empty where fewer than two were left out."""
 
 
 class Cost(Strict):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from joyctl.report import notes
+from joyctl.report import findings, notes
 from joyctl.report.aggregate import Composite, estimate
+from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
 from joyctl.report.published import Published
 from joyctl.report.report import Report
 from joyctl.report.results import Score
-from joyctl.report.sheet import PROXY_UNITS, Cell, Column, Row
+from joyctl.report.sheet import PROXY_UNITS, Cell, Column, Row, duration_label
+from joyctl.report.worth import DatasetTable
 from joyctl.store.fingerprint import fingerprint
 
 _DIGEST = 64
@@ -34,6 +36,10 @@ def render_markdown(report: Report, against: Published | None = None) -> str:
     if report.proxies:
         parts += ["## At chance", "Bits per byte of the gold answer (lower is better), and its probability."]
         parts += [_comparison(report, report.proxies)]
+    if report.curve is not None and report.curve.open_choice:
+        parts += ["## Durations", *_durations(report.curve, report.columns)]
+    if report.datasets is not None:
+        parts += ["## Datasets", *_datasets(report.datasets)]
     if against is not None:
         parts += [f"## Beside {against.cited}", _published(against)]
         parts += ["\n".join(f"- {line}." for line in notes.published_notes(against))]
@@ -60,6 +66,35 @@ def _comparison(report: Report, columns: Sequence[Column]) -> str:
     return _table(["run", *map(_head, columns)], body)
 
 
+def _durations(curve: DurationCurve, columns: Sequence[Column]) -> list[str]:
+    gain, cost = findings.sides(curve, columns)
+    head = ("duration", f"gain: {gain}", f"cost: {cost}", "value", "Pareto set", "chosen in")
+    body = [
+        (
+            duration_label(point.duration),
+            findings.gain_words(point),
+            findings.cost_words(curve, point),
+            f"{point.value:+.2f}",
+            "yes" if point.pareto else "",
+            f"{point.chosen * 100:.0f} %",
+        )
+        for point in curve.points
+    ]
+    return [_list(f"{line}." for line in findings.duration_lines(curve, columns)), _table(head, body)]
+
+
+def _datasets(table: DatasetTable) -> list[str]:
+    worth = _table(
+        (*findings.WORTH_HEAD, *map(_head, table.columns)), [findings.worth_line(table, arm) for arm in table.arms]
+    )
+    said = [f"Without minus with, against the same duration with nothing left out.\n\n{worth}"]
+    group = findings.ranked_group(table)
+    if group is not None:
+        ranks = _table(findings.RANK_HEAD, findings.rank_lines(table), left=4)
+        said.append(f"Left out of {group[0]}, {group[1]}; {findings.RANK_NOTE}.\n\n{ranks}")
+    return said
+
+
 def _head(column: Column) -> str:
     label = f"{column.label} {column.key[1]}" if column.key[1] in PROXY_UNITS else column.label
     return f"{label}, {column.of if column.percent else column.unit} (n {column.n:,})"
@@ -84,7 +119,7 @@ def _remarks(report: Report) -> str:
     lines += [f"{note}." for note in _further_notes(report)]
     seeds = notes.seed_note(report)
     lines += [f"{note}." for note in (*([seeds] if seeds else []), *notes.noise_notes(report))]
-    return "\n".join(f"- {line}" for line in lines)
+    return _list(lines)
 
 
 def _further_notes(report: Report) -> list[str]:
@@ -188,6 +223,10 @@ def _brief(value: Any) -> str:
     if len(distinct) <= 1:
         return _brief(distinct[0]) if distinct else "none"
     return f"`{fingerprint(value)[:12]}` ({len(value)} tasks)"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:

@@ -24,7 +24,8 @@ def merge(campaigns: Sequence[CampaignResults]) -> CampaignResults:
     They are of one base where every base run that two of them hold, the control without any changed setting, has the
     same fingerprint, and where they share one. A run that several hold, of equal variant, seeds and fingerprint,
     stands once, with the scores of the first that has them. Variants that share a name and not their weights are told
-    apart as `campaign:variant`; they count as changed settings, so nothing takes them for the plain recipe's.
+    apart as `campaign:variant`, and so is what is compared with them; they count as changed settings, so nothing takes
+    them for the plain recipe's.
 
     Raises Refused where the bases differ, naming the recipes' keys that do, where they share none, and where a task
     was scored under several protocols.
@@ -120,7 +121,18 @@ def _new_names(named: Mapping[str, CampaignResults]) -> dict[str, dict[str, str]
             for meaning in several:
                 for campaign in meaning.campaigns:
                     names[campaign][variant] = f"{meaning.first}:{variant}"
+    for campaign, results in named.items():
+        _name_after_controls(results, names[campaign])
     return names
+
+
+def _name_after_controls(results: CampaignResults, names: dict[str, str]) -> None:
+    """Add the variants that are compared with renamed ones: a difference is told apart by what it is taken from."""
+    variants = {run.id: run.variant for run in results.runs}
+    for run in results.runs:
+        control = variants.get(run.control or "")
+        if control in names:
+            names.setdefault(run.variant, f"{names[control].removesuffix(control)}{run.variant}")
 
 
 @dataclass

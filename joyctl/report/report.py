@@ -103,6 +103,7 @@ def of_results(results: CampaignResults, cost: Cost | None = None) -> Report:
     lines = rows(results, made, averages, (*shown, *categories, *further))
     place, order = [row.variant for row in lines], [*results.tasks, *(one.task for one in made)]
     averages = tuple(sorted(averages, key=lambda delta: (place.index(delta.run), order.index(delta.task))))
+    curve = duration_curve(results, shown)
     return Report(
         results=results,
         composites=made,
@@ -116,9 +117,9 @@ def of_results(results: CampaignResults, cost: Cost | None = None) -> Report:
         every=every,
         rows=lines,
         floors=noise_floors(results, made),
-        curve=duration_curve(results, shown),
+        curve=curve,
         datasets=dataset_table(shown, lines),
         cost=cost,
         published=published(results, every | {column.key: column for column in shown}, averages, lines),
-        conclusion=conclude(shown, lines),
+        conclusion=conclude(shown, lines, curve),
     )

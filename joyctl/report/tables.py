@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from joyctl.report import notes
+from joyctl.report import findings, notes
 from joyctl.report.deltas import Delta
 from joyctl.report.report import Report
 from joyctl.report.sheet import Cell, Column, Row
@@ -57,6 +57,7 @@ def _screen(report: Report, all_proxies: bool, console: Console, options: Consol
         if columns:
             yield Text(f"\n{title}", style="dim")
             yield from _tables(report, columns, console, options)
+    yield from _findings(report, options.ascii_only)
     yield Text()
     yield from _remarks(report)
     sources, groups = notes.mixes(report)
@@ -185,6 +186,24 @@ def _difference(column: Column, delta: Delta, widths: _Widths, form: _Form) -> T
         return Text.assemble((f"{value} {mark}", style), (f"\n[{low}, {high}]", "dim"))
     interval = f" [{low:>{widths.low}}, {high:>{widths.high}}] "
     return Text.assemble((value, style), (interval, "dim"), (mark, style))
+
+
+def _findings(report: Report, ascii_only: bool) -> Iterator[RenderableType]:
+    first, *others = findings.duration_lines(report.curve, report.columns) or [""]
+    if first:
+        yield Text.assemble("\n", (first, "bold"))
+    for line in others:
+        yield Text(line, style="dim")
+    left_out = findings.ranked_group(report.datasets)
+    if report.datasets is not None and left_out is not None:
+        yield Text(f"\nwhat leaving a source out of {left_out[0]} does, {left_out[1]}", style="dim")
+        table = _plain_table(2)
+        for head in findings.RANK_HEAD:
+            table.add_column(Text(head, style="bold"))
+        for cells in findings.rank_lines(report.datasets):
+            table.add_row(*(_ascii(Text(cell), ascii_only) for cell in cells))
+        yield table
+        yield Text(findings.RANK_NOTE, style="dim")
 
 
 def _remarks(report: Report) -> Iterator[Text]:

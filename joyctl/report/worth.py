@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,9 @@ class Ranked:
     place: int
     """1 for what costs most when it is left out; what is not detectably different from 0 has no better place than
     another such source: they share one."""
+    apart: bool
+    """Whether its difference is told apart from the next one's: by more than the 95 % interval of two independent
+    differences' distance. Both have the same control, so this asks for more than needed. False for the last."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,68 @@ class DatasetTable:
     columns: tuple[Column, ...]
     arms: tuple[LeftOut, ...]
     ranks: Mapping[Key, tuple[Ranked, ...]]
-    """By benchmark; arms of one duration and policy are ranked together, the first such group only."""
+    """By benchmark, where two or more sources were left out: single sources, all at one duration and by one policy; of
+    several such groups the largest, or the first of these."""
+
+    def arm(self, variant: str) -> LeftOut:
+        """The arm of this name."""
+        return next(arm for arm in self.arms if arm.variant == variant)
 
 
 def dataset_table(columns: Sequence[Column], rows: Sequence[Row]) -> DatasetTable | None:
     """The table over the headline columns; None where no arm leaves anything out."""
-    return None
+    by_variant = {row.variant: row for row in rows}
+    arms = tuple(
+        _left_out(row, by_variant[row.control], columns)
+        for row in rows
+        if row.control in by_variant and row.runs and row.runs[0].dropped and not row.runs[0].changed
+    )
+    arms = tuple(arm for arm in arms if arm.deltas)
+    if not arms:
+        return None
+    alike: dict[tuple[float, str], list[LeftOut]] = {}
+    for arm in arms:
+        if len(arm.dropped) == 1:
+            alike.setdefault((arm.duration, arm.policy), []).append(arm)
+    group = max(alike.values(), key=len, default=[])
+    ranks = {column.key: _ranked([arm for arm in group if column.key in arm.deltas], column.key) for column in columns}
+    return DatasetTable(tuple(columns), arms, {key: ranked for key, ranked in ranks.items() if len(ranked) > 1})
+
+
+def _left_out(row: Row, control: Row, columns: Sequence[Column]) -> LeftOut:
+    run = row.runs[0]
+    found = {column.key: row.cells[column.key].delta for column in columns}
+    return LeftOut(
+        variant=row.variant,
+        dropped=run.dropped,
+        duration=run.duration,
+        policy=run.policy or "",
+        against=control.variant,
+        share=sum(control.runs[0].mix.get(source, 0.0) for source in run.dropped) if control.runs else 0.0,
+        deltas={key: delta for key, delta in found.items() if delta is not None},
+    )
+
+
+def _ranked(arms: Sequence[LeftOut], key: Key) -> tuple[Ranked, ...]:
+    """What loses most first, then what makes no detectable difference, then what gains."""
+    order = sorted(arms, key=lambda arm: (_standing(arm.deltas[key]), -_loss(arm.deltas[key])))
+    found: list[Ranked] = []
+    for i, arm in enumerate(order):
+        delta = arm.deltas[key]
+        shared = bool(found) and delta.better is None and order[i - 1].deltas[key].better is None
+        place = found[-1].place if shared else i + 1
+        apart = i + 1 < len(order) and _apart(delta, order[i + 1].deltas[key])
+        found.append(Ranked(arm.variant, place, apart))
+    return tuple(found)
+
+
+def _apart(one: Delta, other: Delta) -> bool:
+    return abs(one.delta - other.delta) > math.hypot(*((delta.high - delta.low) / 2 for delta in (one, other)))
+
+
+def _standing(delta: Delta) -> int:
+    return {False: 0, None: 1, True: 2}[delta.better]
+
+
+def _loss(delta: Delta) -> float:
+    return -delta.delta if delta.higher_is_better else delta.delta
