@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 BUILT_IN = {
     "joyctl.builtin.recipes": "recipes",
+    "joyctl.builtin.recipes.published": "recipes/published",
     "joyctl.builtin.recipes.suites": "recipes/suites",
     "joyctl.builtin.clusters": "clusters",
 }

@@ -302,7 +302,7 @@ def test_a_cluster_that_is_not_there_and_a_bad_one():
         ("lr=3", "unknown key; did you mean 'optimizer.lr'?"),
         (
             "foo.bar=1",
-            "foo: unknown key; known here: name, campaign, hypothesis, data, sources, mixes, model, training, optimizer, schedule, phase, seeds, eval, references",
+            "foo: unknown key; known here: name, campaign, hypothesis, data, sources, mixes, model, training, optimizer, schedule, phase, seeds, eval, references, published",
         ),
         ("optimizer.lr=-1", "-1 is negative; give a number above 0"),
         ("optimizer=null", "empty; give a section with lr"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,12 +19,20 @@ def show(words: Words = None, as_json: Json = False) -> None:
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(help="recipe, cluster or suite", metavar="[recipe|cluster|suite]")] = "recipe",
+    kind: Annotated[
+        str, typer.Argument(help="recipe, cluster, suite or report", metavar="[recipe|cluster|suite|report]")
+    ] = "recipe",
 ) -> None:
-    """Print the JSON Schema that editors use to complete and check recipe, cluster or suite files."""
+    """Print the JSON Schema of recipe, cluster or suite files, for editors, or of report.json, for scripts."""
     from joyctl.recipe.schema import cluster_schema, recipe_schema, suite_schema
 
-    schemas = {"recipe": recipe_schema, "cluster": cluster_schema, "suite": suite_schema}
+    schemas = {"recipe": recipe_schema, "cluster": cluster_schema, "suite": suite_schema, "report": _report_schema}
     if kind not in schemas:
         raise typer.BadParameter(f"'{kind}' has no schema; give {', '.join(schemas)}")
     typer.echo(json.dumps(schemas[kind](), indent=1))
+
+
+def _report_schema() -> dict[str, Any]:
+    from joyctl.report.jsonschema import report_schema
+
+    return report_schema()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joyctl.recipe.cluster import LocalCluster, SlurmCluster
-    from joyctl.recipe.types import Data, Mixes, Model, Phase, Reference, Suite, Training
+    from joyctl.recipe.types import Data, Mixes, Model, Phase, PublishedNumbers, Reference, Suite, Training
 
 Loc = tuple[str | int, ...]
 
@@ -92,6 +92,17 @@ def check_suite(suite: Suite) -> Iterator[Finding]:
                     yield Finding(("tasks", i, key), message, at_key=True)
     if suite.aggregate is not None and all(task.category is None for task in suite.tasks):
         yield Finding(("aggregate",), "no task has a category, so there is nothing to average", at_key=True)
+
+
+def check_published(numbers: PublishedNumbers) -> Iterator[Finding]:
+    """Every task stands beside a benchmark that has numbers."""
+    benchmarks = dict.fromkeys(name for scores in numbers.values.values() for name in scores)
+    for task, name in numbers.tasks.items():
+        if name not in benchmarks:
+            known = {each.lower(): each for each in benchmarks}
+            close = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+            hint = f"did you mean '{known[close[0]]}'?" if close else f"there is {', '.join(benchmarks)}"
+            yield Finding(("tasks", task), f"'{name}' has no published number; {hint}")
 
 
 def check_recipe(

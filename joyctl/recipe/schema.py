@@ -104,6 +104,8 @@ def _child(node: Schema, part: str | int) -> Schema:
         found = node["properties"][part]
     elif "patternProperties" in node:
         found = next(iter(node["patternProperties"].values()))
+    else:
+        found = node.get("additionalProperties")
     return found if isinstance(found, dict) else {}
 
 

@@ -296,6 +296,28 @@ class Reference(Strict):
     """What the report says of it, such as `twice the training`."""
 
 
+class PublishedNumbers(Strict):
+    """Scores that others have published, to lay beside the measured ones: `joyctl report --against NAME`."""
+
+    source: str = Field(min_length=1)
+    """Where the numbers stand, as the report cites it."""
+    model: str = Field(min_length=1)
+    """Whose they are, in words: the report says of it that only directions compare."""
+    second_hand: bool
+    """Whether they were read in someone's excerpt and not in the publication itself; every table says so."""
+    values: dict[Annotated[str, Field(min_length=1)], dict[Annotated[str, Field(min_length=1)], float]] = Field(
+        min_length=1
+    )
+    """By variant (`control`, `upsample-20`, `drop-math-10`; any, run here or not), then by benchmark as its authors
+    call it: the score in per cent, as printed."""
+    tasks: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = {}
+    """Which of their benchmarks stands beside which task, or average over categories, of this recipe's suite."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        return self._refuse(rules.check_published(self))
+
+
 class Recipe(Strict):
     """What a researcher writes: one question asked of one base run."""
 
@@ -318,6 +340,9 @@ class Recipe(Strict):
     eval: Eval = Eval()
     references: dict[ReferenceName, Reference] = {}
     """Other models to be scored beside the runs, by name; part of no run's identity."""
+    published: dict[Name, PublishedNumbers] = {}
+    """Numbers of others, by the name that `--against` takes; files of the group `published` hold them. They are no
+    part of what is trained or scored."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

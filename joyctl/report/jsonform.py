@@ -9,10 +9,15 @@ from joyctl.campaign.spec import ReferenceSpec, RunSpec
 from joyctl.report import notes
 from joyctl.report.aggregate import Composite, estimate
 from joyctl.report.chance import AtChance
+from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
 from joyctl.report.judge import ALPHA
+from joyctl.report.noise import Floor
+from joyctl.report.published import Beside, Published
 from joyctl.report.report import Report
-from joyctl.report.results import CampaignResults, Score
+from joyctl.report.results import CampaignResults, Key, Score
+from joyctl.report.sheet import Column
+from joyctl.report.worth import DatasetTable
 
 
 def render_json(report: Report) -> dict[str, Any]:
@@ -26,6 +31,8 @@ def render_json(report: Report) -> dict[str, Any]:
     confined generated code; `at_chance` lists scores of the control that are not detectably above guessing.
     `runs[].reference` is another model (None for the campaign's own runs), and its `protocol` the parts of the protocol
     that came with that model. `cost` is `joyctl.report.cost.Cost`, or null.
+
+    Every key is described by the JSON Schema of joyctl.report.jsonschema.
     """
     results = report.results
     training = results.recipe.get("training") or {}
@@ -46,6 +53,10 @@ def render_json(report: Report) -> dict[str, Any]:
         "protocols": {digest: dict(parts) for digest, parts in results.protocols.items()},
         "scorings": [asdict(scoring) for scoring in results.scorings],
         "at_chance": [_at_chance(one) for one in report.chance],
+        "noise": [_floor(floor) for floor in report.floors],
+        "curve": _curve(report.curve) if report.curve else None,
+        "datasets": _datasets(report.datasets) if report.datasets else None,
+        "published": [_published(one) for one in report.published],
         "notes": notes.scoring_notes(report),
         "cost": None if report.cost is None else asdict(report.cost),
         "alpha": ALPHA,
@@ -91,18 +102,72 @@ def _score(score: Score | Composite, stderr: float) -> dict[str, Any]:
     }
 
 
+def _key(key: Key) -> dict[str, str]:
+    task, metric, filter_ = key
+    return {"task": task, "metric": metric, "filter": filter_}
+
+
 def _at_chance(one: AtChance) -> dict[str, Any]:
-    task, metric, filter_ = one.key
     return {
-        "task": task,
-        "metric": metric,
-        "filter": filter_,
+        **_key(one.key),
         "control": one.control,
         "value": one.value,
         "low": one.low,
         "baseline": one.baseline,
         "read": [key[1] for key in one.proxies],
     }
+
+
+def _floor(floor: Floor) -> dict[str, Any]:
+    return {**_key(floor.key), **_without_key(floor)}
+
+
+def _curve(curve: DurationCurve) -> dict[str, Any]:
+    scores = {"targeted": list(map(_key, curve.targeted)), "general": list(map(_key, curve.general))}
+    return {**asdict(curve), **scores}
+
+
+def _datasets(table: DatasetTable) -> dict[str, Any]:
+    return {
+        "columns": [{**_key(column.key), **_without_key(column)} for column in table.columns],
+        "arms": [{**asdict(arm), "deltas": [_delta(delta) for delta in arm.deltas.values()]} for arm in table.arms],
+        "ranks": [{**_key(key), "places": [asdict(one) for one in places]} for key, places in table.ranks.items()],
+    }
+
+
+def _published(one: Published) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "source": one.source,
+        "model": one.model,
+        "second_hand": one.second_hand,
+        "benchmarks": [{**_key(key), "benchmark": benchmark} for key, benchmark in one.benchmarks.items()],
+        "beside": [_beside(each) for each in one.beside],
+        "not_run": list(one.not_run),
+    }
+
+
+def _beside(one: Beside) -> dict[str, Any]:
+    delta = one.delta
+    return {
+        "variant": delta.run,
+        "control": delta.control,
+        **_key(delta.key),
+        "benchmark": one.benchmark,
+        "delta": delta.delta,
+        "low": delta.low,
+        "high": delta.high,
+        "verdict": delta.verdict,
+        "value": one.value,
+        "control_value": one.control_value,
+        "difference": one.difference,
+        "direction": one.direction,
+        "inside": one.inside,
+    }
+
+
+def _without_key(value: Floor | Column) -> dict[str, Any]:
+    return {name: found for name, found in asdict(value).items() if name != "key"}
 
 
 def _delta(delta: Delta) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from joyctl.report.cost import Cost
 from joyctl.report.costwords import cost_notes, cost_rows
 from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
+from joyctl.report.published import Published
 from joyctl.report.references import without_references
 from joyctl.report.report import Report
 from joyctl.report.results import Score
@@ -23,8 +24,11 @@ _DIGEST = 64
 _REFERENCES = "*references*"
 
 
-def render_markdown(report: Report) -> str:
-    """The whole report; differences in percentage points unless their column says otherwise."""
+def render_markdown(report: Report, against: Published | None = None) -> str:
+    """The whole report; differences in percentage points unless their column says otherwise.
+
+    Below the comparison stand the published numbers `against`, where they are asked for.
+    """
     results = report.results
     parts = [f"# {results.campaign}", f"**{report.conclusion}**"]
     if results.hypothesis:
@@ -40,6 +44,9 @@ def render_markdown(report: Report) -> str:
         parts += ["## Durations", *_durations(report.curve, report.columns)]
     if report.datasets is not None:
         parts += ["## Datasets", *_datasets(report.datasets)]
+    if against is not None:
+        parts += [f"## Beside {against.cited}", _published(against)]
+        parts += ["\n".join(f"- {line}." for line in notes.published_notes(against))]
     if results.missing:
         parts += ["## Missing", _table(("what", "why"), notes.missing(report), left=2)]
     parts += ["## Mixes", _mixes(report)]
@@ -127,6 +134,21 @@ def _remarks(report: Report) -> str:
 def _further_notes(report: Report) -> list[str]:
     of_items = [*notes.aggregate_notes(report), *notes.chance_notes(report), *notes.cluster_notes(report)]
     return [*of_items, *notes.alone_note(report), *notes.scoring_notes(report)]
+
+
+def _published(against: Published) -> str:
+    if not against.beside:
+        return "No variant that is compared here has published numbers."
+    columns = {column.key: column for column in against.columns}
+    body = []
+    for one in against.beside:
+        column, delta = columns[one.delta.key], one.delta
+        measured = f"{_difference(column, delta)} {delta.mark}"
+        printed = f"{one.difference * 100:+.1f}"
+        inside = "yes" if one.inside else "no"
+        body.append((delta.run, delta.control, column.label, one.benchmark, measured, printed, one.direction, inside))
+    head = ("run", "control", "benchmark", "theirs", "measured [95 %]", "published", "direction", "inside")
+    return _table(head, body, left=4)
 
 
 def _mixes(report: Report) -> str:

@@ -9,6 +9,7 @@ from joyctl.report.items import GOLD_BITS
 from joyctl.report.judge import ALPHA
 from joyctl.report.noise import Floor
 from joyctl.report.power import POWER
+from joyctl.report.published import Published
 from joyctl.report.references import without_references
 from joyctl.report.report import Report
 from joyctl.report.sheet import Row
@@ -182,6 +183,20 @@ def seed_note(report: Report) -> str | None:
         return f"average of {counted} seeds within one base run: noise between base runs is not in the intervals"
     note = f"average of {counted} seeds, run-to-run noise in the intervals"
     return note if min(seeds) > 1 else f"{note} where there are two or more"
+
+
+def published_notes(one: Published) -> list[str]:
+    """What published numbers beside measured ones do say and do not."""
+    lines = [f"published: {one.source}, {one.model}, as differences in percentage points"]
+    if one.second_hand:
+        lines.append("second-hand: these numbers were read in another's excerpt, not in the publication itself")
+    lines.append(
+        "another model, scored in another way: only the direction compares, where one is detectable here. inside: the "
+        "published difference lies in the measured 95 % interval, which tells of size only for equal models"
+    )
+    if one.not_run:
+        lines.append(f"published too, but not compared here: {', '.join(one.not_run)}")
+    return lines
 
 
 def footnotes(rows: Sequence[Row]) -> dict[str, tuple[int, str]]:

@@ -22,7 +22,7 @@ def power(effect: float, found: Estimate, level: float = 0.05) -> float:
     `found` tells the variances; its value is not used. The variance with the fewest degrees of freedom is itself drawn
     (chi-square over its degrees of freedom), the other, where there are two, is taken as known; the interval is that of
     `Estimate.half_width`, and the chance is averaged over quantiles of what is drawn. With one part this is the
-    noncentral t distribution, to 1e-4 (scipy's own gives NaN in its tails).
+    noncentral t distribution, to 2e-4 (scipy's own gives NaN in its tails).
     """
     from scipy.special import chdtri, ndtr, stdtrit
 

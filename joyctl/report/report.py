@@ -14,6 +14,7 @@ from joyctl.report.curve import DurationCurve, duration_curve
 from joyctl.report.deltas import Delta, run_deltas, variant_deltas
 from joyctl.report.noise import Floor, noise_floors
 from joyctl.report.pairing import check_one_protocol
+from joyctl.report.published import Published, published
 from joyctl.report.references import admit, without_references
 from joyctl.report.results import CampaignResults, Key, read_campaign
 from joyctl.report.sheet import (
@@ -59,19 +60,30 @@ class Report:
     curve: DurationCurve | None
     datasets: DatasetTable | None
     cost: Cost | None
+    """None for several campaigns together: each has its own."""
+    published: tuple[Published, ...]
+    """Numbers of others beside these, by every name that the recipe has."""
     conclusion: str
 
 
 def report(folder: Path) -> Report:
     """Read the campaign in `folder`, finished or not, and compare its runs.
 
+    Raises Missing when there is no campaign, and Refused as `of_results` does.
+    """
+    return of_results(read_campaign(folder), campaign_cost(folder))
+
+
+def of_results(results: CampaignResults, cost: Cost | None = None) -> Report:
+    """Compare the runs of a campaign that has been read, or of several together (joyctl.report.merge).
+
     The headline family, over which Holm corrects, are the columns of the main table and, for a benchmark there that
     the control answers at chance, its PROXIES as well: in addition, since a phase may lift the accuracy itself above
     chance. Whether they join is decided by the control's score alone, never by a difference.
 
-    Raises Missing when there is no campaign, and Refused when runs do not share items or protocol.
+    Raises Refused when runs do not share items or protocol.
     """
-    results = admit(read_campaign(folder))
+    results = admit(results)
     check_one_protocol(without_references(results).scores, results.protocols)
     made, lacking = composites(results)
     parts = {composite.protocol: composite.protocol_parts for composite in made}
@@ -111,6 +123,7 @@ def report(folder: Path) -> Report:
         floors=noise_floors(ours, made),
         curve=curve,
         datasets=dataset_table(shown, own_lines),
-        cost=campaign_cost(folder),
+        cost=cost,
+        published=published(results, every | {column.key: column for column in shown}, averages, lines),
         conclusion=conclude(shown, own_lines, curve),
     )

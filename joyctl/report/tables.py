@@ -18,8 +18,8 @@ from joyctl.report.sheet import Cell, Column, Row
 
 _STYLES = {"▲": "green", "▼": "red"}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-# For terminals without Unicode: a character for a character, so that styles stay where they are.
-_PLAIN = str.maketrans("▲▼△▽·±–→⁰¹²³⁴⁵⁶⁷⁸⁹", "AV^v.~->0123456789")
+PLAIN = str.maketrans("▲▼△▽·±–→⁰¹²³⁴⁵⁶⁷⁸⁹", "AV^v.~->0123456789")
+"""For terminals without Unicode: a character for a character, so that styles stay where they are."""
 
 
 def render_table(report: Report, *, proxies: bool = False) -> RenderableType:
@@ -42,7 +42,7 @@ class _Screen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for part in _screen(self.report, self.proxies, console, options):
             if options.ascii_only and isinstance(part, Text):
-                part.plain = part.plain.translate(_PLAIN)
+                part.plain = part.plain.translate(PLAIN)
             yield part
 
 
@@ -256,5 +256,5 @@ def _plain_table(gap: int) -> Table:
 
 def _ascii(text: Text, ascii_only: bool) -> Text:
     if ascii_only:
-        text.plain = text.plain.translate(_PLAIN)
+        text.plain = text.plain.translate(PLAIN)
     return text
