@@ -1,0 +1,106 @@
+"""The page's sections, in order; one that has nothing to show is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from joyctl.report import notes
+from joyctl.report.history import Curve, read_history
+from joyctl.report.page import tables
+from joyctl.report.page.blocks import Commands, Folded, Notes, Part, Section
+from joyctl.report.page.costs import cost_parts
+from joyctl.report.page.curves import duration_figure
+from joyctl.report.page.effects import forest, heat_map
+from joyctl.report.page.training import loss_figure, mixes_figure, rate_figure
+from joyctl.report.report import Report
+from joyctl.store.campaign import read_campaign_json
+
+
+def sections(report: Report, folder: Path) -> tuple[Section, ...]:
+    """All sections that have content, those of the first screen before the others."""
+    campaign = read_campaign_json(folder) or {}
+    history = read_history(folder)
+    # Sections that are not always there (models of other people, published numbers) have their place after `arms`.
+    made = (
+        _answer(report),
+        _arms(report),
+        _training(report, folder, history),
+        _cost(report),
+        _power(report),
+        _section("missing", "Missing", (tables.missing(report),)),
+        _protocol(report, campaign),
+        _commands(campaign),
+    )
+    return tuple(section for section in made if section.parts)
+
+
+def _section(name: str, title: str, parts: Sequence[Part | None], lead: str = "") -> Section:
+    return Section(name, title, tuple(part for part in parts if part is not None), lead)
+
+
+def _answer(report: Report) -> Section:
+    return _section("answer", "", (duration_figure(report), heat_map(report)))
+
+
+def _arms(report: Report) -> Section:
+    parts: list[Part | None] = []
+    if any(cell.delta or cell.absolute for row in report.rows for cell in row.cells.values()):
+        caption = "Differences to the matched control, 95 % intervals below them; controls as they score"
+        parts += [tables.comparison(report, report.columns, caption), Notes(_remarks(report)), forest(report)]
+        if report.categories:
+            parts.append(tables.comparison(report, report.categories, "Categories behind the average; 0 is guessing"))
+        if report.proxies:
+            caption = "At chance: bits per byte of the right answers (lower is better) and their probability"
+            parts.append(tables.comparison(report, report.proxies, caption))
+    if report.averages:
+        table = tables.every_difference(report)
+        parts.append(Folded(f"All {len(report.averages):,} differences, with p-values", table))
+    return _section("differences", "Differences", parts)
+
+
+def _training(report: Report, folder: Path, history: Sequence[Curve]) -> Section:
+    parts = (
+        mixes_figure(report),
+        tables.epochs(report, folder),
+        rate_figure(report, history),
+        loss_figure(report, history),
+    )
+    return _section("training", "Training", parts)
+
+
+def _cost(report: Report) -> Section:
+    return _section("cost", "Cost", cost_parts(report.cost))
+
+
+def _power(report: Report) -> Section:
+    table = tables.noise_and_power(report)
+    seeds = notes.seed_note(report)
+    remarks = Notes((f"{seeds}.",)) if table is not None and seeds else None
+    return _section("power", "Noise and power", (table, remarks))
+
+
+def _protocol(report: Report, campaign: Mapping[str, Any]) -> Section:
+    return _section("protocol", "Protocol and environment", (tables.protocols(report), tables.versions(campaign)))
+
+
+def _commands(campaign: Mapping[str, Any]) -> Section:
+    found = campaign.get("commands")
+    lines = tuple(str(line) for line in found) if isinstance(found, list) else ()
+    return _section("commands", "Commands", (Commands(lines),) if lines else (), "What made this campaign, in order.")
+
+
+def _remarks(report: Report) -> tuple[str, ...]:
+    seeds = notes.seed_note(report)
+    lines = [
+        *notes.holm_notes(report),
+        notes.interval_note(),
+        *notes.aggregate_notes(report),
+        *notes.chance_notes(report),
+        *notes.cluster_notes(report),
+        *notes.alone_note(report),
+        *notes.scoring_notes(report),
+        *([seeds] if seeds else []),
+    ]
+    return tuple(f"{line[:1].upper()}{line[1:]}." for line in lines)
