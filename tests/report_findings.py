@@ -1,9 +1,14 @@
-"""A report's findings made by hand: duration curve, dataset table, noise floors, power and cost."""
+"""What a made-up campaign lacks for a whole page: findings made by hand, and training that was never done."""
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
+from pathlib import Path
 from statistics import mean
+
+from report_campaign import BATCH, SEQ_LEN, STEPS, put
 
 from joyctl.report.cost import Cost
 from joyctl.report.curve import CurvePoint, DurationCurve
@@ -53,8 +58,10 @@ def curve(report: Report) -> DurationCurve | None:
     targeted = tuple(c.key for c in report.columns if c.higher_is_better and c.key[1] != "rescaled")
     general = tuple(c.key for c in report.columns if c.key[1] == BITS_PER_BYTE)
     plain = [row for row in report.rows if row.runs and not row.runs[0].dropped and not row.runs[0].changed]
+    if not targeted or not general:
+        return None
     points = [_point(row, targeted, general) for row in plain if row.is_control or _scored(row, (*targeted, *general))]
-    if len(points) < 2 or not targeted or not general:
+    if len(points) < 2:
         return None
     best = max(points, key=lambda point: point.value).duration
     return DurationCurve(targeted, general, tuple(points), "gain minus loss", best, best - 0.05, best + 0.05)
@@ -102,3 +109,32 @@ def _point(row: Row, targeted: tuple[Key, ...], general: tuple[Key, ...]) -> Cur
 
 def _scored(row: Row, keys: tuple[Key, ...]) -> bool:
     return all(row.cells[key].delta is not None for key in keys)
+
+
+def write_training(folder: Path, steps: int = STEPS) -> None:
+    """metrics.jsonl and segment.json of every trunk and phase, and what campaign.json says of versions and commands."""
+    campaign = json.loads((folder / "campaign.json").read_text())
+    campaign |= {
+        "versions": {"joyctl": "0.1.0", "torch": "2.13.0"},
+        "commands": ["joyctl sweep tiny --drop math --at 20"],
+    }
+    put(folder / "campaign.json", campaign)
+    for segment in campaign["segments"]:
+        run = folder / segment / "run.json"
+        start = json.loads(run.read_text())["branch_step"] if run.exists() else 0
+        write_metrics(folder / segment / "metrics.jsonl", range(start * steps // STEPS + 1, steps + 1), steps)
+        put(
+            folder / segment / "segment.json",
+            {"order": {"rows": dict.fromkeys(("web", "math", "facts", "code"), 5_000)}},
+        )
+
+
+def write_metrics(path: Path, steps: range, of: int) -> None:
+    """A loss that falls and an LR that does, too, as the trainer writes them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as f:
+        for step in steps:
+            loss, lr = 2 + 5 * math.exp(-5 * step / of) + 0.05 * math.sin(step), 3e-4 * (1 - step / (of + 1))
+            rows = {"web": 6 * step, "math": step, "facts": step, "code": 0}
+            line = {"step": step, "loss": loss, "lr": lr, "grad_norm": 0.5, "tokens": step * SEQ_LEN * BATCH}
+            f.write(json.dumps({**line, "rows": rows, "time": 1.7e9 + step}) + "\n")

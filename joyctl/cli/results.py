@@ -24,7 +24,7 @@ Campaign = Annotated[
     str | None,
     typer.Argument(help="A campaign's name or folder (default: the one last worked on).", metavar="[CAMPAIGN]"),
 ]
-FORMATS = ("table", "md", "json", "svg")
+FORMATS = ("table", "md", "json", "svg", "html")
 _PIPE_WIDTH = 240
 
 
@@ -116,7 +116,9 @@ def _next_commands(folder: Path, seen: Look) -> str:
 def report(
     campaign: Campaign = None,
     results: Results = DEFAULT_RESULTS,
-    form: Annotated[str, typer.Option("--format", help="table, md, json, or svg (a picture of the table).")] = "table",
+    form: Annotated[
+        str, typer.Option("--format", help="table, md, json, html (a page), or svg (a picture).")
+    ] = "table",
     output: Annotated[
         Path | None, typer.Option("--output", help="Write there instead of to the screen.", metavar="FILE")
     ] = None,
@@ -124,11 +126,14 @@ def report(
         bool,
         typer.Option("--proxies", help="Show continuous companions of every accuracy, not only of those at chance."),
     ] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Also write the page's figures as SVG and PDF into report/figures/.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the runs: scores, deltas to the matched control, mixes, what is missing.
 
-    Also writes report/report.json and report/report.md into the campaign's folder.
+    Also writes report/report.json, report/report.md and the page report/report.html into the campaign's folder.
     """
     form = "json" if as_json else form
     if form not in FORMATS:
@@ -137,6 +142,8 @@ def report(
 
     folder = find_campaign(campaign, results)
     written = write_report(folder)
+    if figures:
+        written += _figures(folder)
     text = _rendered(folder, form, proxies=proxies)
     if output is not None:
         from joyctl.store.files import write_text
@@ -145,7 +152,7 @@ def report(
         note(f"wrote {output}")
         return
     typer.echo(text, nl=False)
-    if form == "table":
+    if form == "table" or figures:
         note("wrote " + ", ".join(str(path) for path in written))
 
 
@@ -182,6 +189,10 @@ def _rendered(folder: Path, form: str, *, proxies: bool) -> str:
         from joyctl.report.markdown import render_markdown
 
         return render_markdown(made)
+    if form == "html":
+        from joyctl.report.page.render import render_page
+
+        return render_page(made, folder)
     import io
     import re
 
@@ -198,6 +209,13 @@ def _rendered(folder: Path, form: str, *, proxies: bool) -> str:
     with console.capture() as captured:
         console.print(render_table(made, proxies=proxies))
     return captured.get()
+
+
+def _figures(folder: Path) -> list[Path]:
+    from joyctl.report.page.figures import write_figures
+    from joyctl.report.report import report as make
+
+    return write_figures(make(folder), folder, folder / "report" / "figures")
 
 
 def _last_command(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 from joyctl.store.files import write_text
@@ -13,21 +14,25 @@ def javascript() -> str:
 
     Where that folder cannot be written, it is put together every time.
     """
-    import vl_convert
-
-    path = _cache_folder() / f"vega-{vl_convert.__version__}.js"
+    path = _cache_folder() / f"vega-{version('vl-convert-python')}.js"
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         pass
     except OSError:
-        return vl_convert.javascript_bundle()
-    text = vl_convert.javascript_bundle()
+        return _bundled()
+    text = _bundled()
     try:
         write_text(path, text)
     except OSError:
         return text
     return text
+
+
+def _bundled() -> str:
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def _cache_folder() -> Path:

@@ -6,7 +6,7 @@ import altair as alt
 
 from joyctl.report.cost import Cost
 from joyctl.report.page.blocks import Cell, Chart, Fact, Facts, Figure, Head, Part, Table
-from joyctl.report.page.spec import finished, values
+from joyctl.report.page.spec import finished, of
 from joyctl.report.page.theme import colour
 
 
@@ -19,7 +19,9 @@ def cost_parts(cost: Cost | None) -> tuple[Part, ...]:
     if saved is not None and cost.separate_tokens:
         full = f"{tokens(cost.separate_tokens)} tokens as separate full runs"
         facts.append(Fact("saved by branching", f"{saved:.1f}×", full))
-    facts.append(Fact(f"{cost.unit}-hours", hours(cost.hours), f"{hours(cost.wasted_hours)} of them lost in failed attempts"))
+    facts.append(
+        Fact(f"{cost.unit}-hours", hours(cost.hours), f"{hours(cost.wasted_hours)} of them lost in failed attempts")
+    )
     if cost.separate_hours is not None:
         facts.append(Fact(f"{cost.unit}-hours of full runs", hours(cost.separate_hours), "at the same speed"))
     if cost.price is not None:
@@ -54,9 +56,14 @@ def hours(number: float) -> str:
 def _savings(cost: Cost) -> Figure:
     data = [
         {"what": "this campaign", "tokens": cost.tokens, "text": tokens(cost.tokens), "ink": colour("better")},
-        {"what": "separate full runs", "tokens": cost.separate_tokens, "text": tokens(cost.separate_tokens), "ink": colour("trunk")},
+        {
+            "what": "separate full runs",
+            "tokens": cost.separate_tokens,
+            "text": tokens(cost.separate_tokens),
+            "ink": colour("trunk"),
+        },
     ]
-    base = alt.Chart(values(data)).encode(
+    base = of("bars").encode(
         y=alt.Y("what:N", title=None, sort=None).axis(labelColor=colour("ink")),
         x=alt.X("tokens:Q", title=None, axis=None),
     )
@@ -65,9 +72,9 @@ def _savings(cost: Cost) -> Figure:
             color=alt.Color("ink:N", scale=None),
             tooltip=[alt.Tooltip("what:N", title="trained as"), alt.Tooltip("tokens:Q", format=",d")],
         ),
-        base.mark_text(align="left", dx=6).encode(text="text:N"),
+        base.mark_text(align="left", dx=6).encode(text=alt.Text("text:N")),
     )
-    made = finished(alt.layer(*layers), "Tokens to train", "", {"step": 32})
+    made = finished(alt.layer(*layers), {"bars": data}, "Tokens to train", "", 64)
     made["padding"] = {"left": 2, "top": 2, "bottom": 2, "right": 60}
     said = f"Tokens: this campaign {tokens(cost.tokens)}, separate full runs {tokens(cost.separate_tokens)}."
     caption = "The same arms, each trained from scratch instead of branched from a shared base run."

@@ -10,13 +10,13 @@ import altair as alt
 from joyctl.report.curve import CurvePoint, DurationCurve
 from joyctl.report.page.blocks import Chart, Figure
 from joyctl.report.page.hover import amount
-from joyctl.report.page.spec import finished, values
+from joyctl.report.page.spec import ROOMY, ZERO, Rows, finished, of
 from joyctl.report.page.theme import colour
 from joyctl.report.report import Report
 from joyctl.report.sheet import Column, duration_label
 
-_HEIGHT = 230
-_LINE = 13  # pixels between the names at the ends of lines
+_HEIGHT = 210
+_LINE = 17  # pixels between the names at the ends of lines
 
 
 def duration_figure(report: Report) -> Figure | None:
@@ -32,43 +32,48 @@ def duration_figure(report: Report) -> Figure | None:
     points = ", ".join(
         f"{duration_label(p.duration)}: gain {p.gain * 100:+.1f} pp, loss {p.cost:+.3f}" for p in curve.points
     )
-    gain = Chart("duration-gain", _panel(report, curve, targeted, gain=True), f"Mean gain by duration. {points}.")
-    cost = Chart("duration-loss", _panel(report, curve, general, gain=False), f"General loss by duration. {points}.")
+    room = min(130, max((len(column.label) for column in targeted), default=0) * 7 + 8)
+    gain = Chart("duration-gain", _panel(report, curve, targeted, room, gain=True), f"Mean gain by duration. {points}.")
+    cost = Chart(
+        "duration-loss", _panel(report, curve, general, room, gain=False), f"General loss by duration. {points}."
+    )
     caption = (
-        f"Differences against the control. Bold: mean over the targeted benchmarks "
-        f"({', '.join(c.label for c in targeted) or 'none named'}), and {losses}; bands: 95 % intervals; thin lines: each "
-        f"benchmark by itself. Filled points: no other duration gains as much for less. Line and shading: the duration "
-        f"chosen, {best}, and where 95 % of resampled campaigns choose, {span}. Rule: {curve.rule}."
+        f"Bold: mean over {', '.join(c.label for c in targeted) or 'no benchmark'}, and {losses}, with 95 % intervals. "
+        f"Filled points: no other duration gains as much for less. Shaded: the duration chosen, {best}, and where "
+        f"95 % of resampled campaigns choose, {span}. Rule: {curve.rule}."
     )
     return Figure("duration-curve", (gain, cost), caption, across=2)
 
 
-def _panel(report: Report, curve: DurationCurve, columns: Sequence[Column], *, gain: bool) -> dict[str, Any]:
+def _panel(report: Report, curve: DurationCurve, columns: Sequence[Column], room: int, *, gain: bool) -> dict[str, Any]:
     tone = colour("better" if gain else "worse")
     data = [_datum(report, curve, columns, point, gain=gain) for point in curve.points]
     thin = _lines(report, curve, columns) if len(columns) > 1 or gain else []
     x = alt.X("d:Q", title="duration of the phase, % of all steps", scale=alt.Scale(nice=False, zero=False)).axis(
         values=[round(p.duration * 100, 4) for p in curve.points], format="~g", labelFlush=False, labelOverlap=True
     )
-    y = alt.Y("v:Q", title=None).axis(tickCount=5, format="+~g" if gain else "+~f", minExtent=40)
-    chart = alt.Chart(values(data))
+    y = alt.Y("v:Q", title=None, scale=ROOMY).axis(
+        tickCount=5, format="+f", labelExpr=ZERO, labelPadding=9, minExtent=44
+    )
+    chart = of("points")
     last = max(p.duration for p in curve.points) * 100
     chosen = {"from": max(0.0, curve.best_low * 100), "to": min(last, curve.best_high * 100), "best": curve.best * 100}
-    shade = alt.Chart(values([chosen]))
+    shade = of("chosen")
     layers = [
-        shade.mark_rect(color=colour("faint"), opacity=0.18).encode(x=alt.X("from:Q"), x2="to:Q"),
-        shade.mark_rule(color=colour("soft"), strokeDash=[4, 3]).encode(x="best:Q"),
-        alt.Chart(values([{"zero": 0}])).mark_rule(color=colour("soft"), strokeWidth=1).encode(y="zero:Q"),
-        chart.mark_area(color=tone, opacity=0.16).encode(x=x, y=alt.Y("low:Q", title=None), y2="high:Q"),
+        shade.mark_rect(color=colour("faint"), opacity=0.18).encode(x=alt.X("from:Q"), x2=alt.X2("to")),
+        shade.mark_rule(color=colour("soft"), strokeDash=[4, 3]).encode(x=alt.X("best:Q")),
+        of("zero").mark_rule(color=colour("soft"), strokeWidth=1).encode(y=alt.Y("zero:Q")),
+        chart.mark_area(color=tone, opacity=0.16).encode(x=x, y=alt.Y("low:Q", title=None), y2=alt.Y2("high")),
     ]
     if thin:
-        ends = _ends(thin)
-        several = alt.Chart(values(thin))
+        several = of("thin")
         layers += [
-            several.mark_line(color=colour("soft"), strokeWidth=1, opacity=0.75).encode(x=x, y=y, detail="label:N"),
-            alt.Chart(values(ends))
+            several.mark_line(color=colour("soft"), strokeWidth=1, opacity=0.75).encode(
+                x=x, y=y, detail=alt.Detail("label:N")
+            ),
+            of("ends")
             .mark_text(align="left", dx=7, fontSize=11, color=colour("soft"))
-            .encode(x=x, y=alt.Y("at:Q"), text="label:N"),
+            .encode(x=x, y=alt.Y("at:Q"), text=alt.Text("label:N")),
         ]
     hints = ["run", "duration", "difference", "interval", "n", "benchmarks"]
     tips = [alt.Tooltip(f"{name}:N", title=name) for name in hints]
@@ -78,11 +83,18 @@ def _panel(report: Report, curve: DurationCurve, columns: Sequence[Column], *, g
             x=x, y=y, fill=alt.Fill("fill:N", scale=None), tooltip=tips
         ),
     ]
+    rows: dict[str, Rows] = {
+        "points": data,
+        "chosen": [chosen],
+        "zero": [{"zero": 0}],
+        "thin": thin,
+        "ends": _ends(thin),
+    }
     title = "What targeted benchmarks gain" if gain else "What general loss pays"
     under = "percentage points against the control" if gain else "bits per byte against the control"
-    made = finished(alt.layer(*layers), title, under, _HEIGHT)
-    # Names stand at the ends of lines; both drawings keep the same room for them, so that their durations line up.
-    made["padding"] = {"left": 2, "top": 2, "bottom": 2, "right": _room(thin)}
+    made = finished(alt.layer(*layers), rows, title, under, _HEIGHT)
+    # Names stand at the ends of lines; the drawing without them leaves the same room, so that durations line up.
+    made["padding"] = {"left": 2, "top": 2, "bottom": 2, "right": 2 if gain else room}
     return made
 
 
@@ -140,13 +152,9 @@ def _ends(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if one["label"] not in last or one["d"] > last[one["label"]]["d"]:
             last[one["label"]] = one
     seen = [one["v"] for one in lines]
-    gap = (max(seen) - min(seen)) * _LINE / _HEIGHT
+    gap = (max(seen, default=0) - min(seen, default=0)) * _LINE / _HEIGHT
     ends: list[dict[str, Any]] = []
     for label, one in sorted(last.items(), key=lambda entry: entry[1]["v"]):
         at = max(one["v"], ends[-1]["at"] + gap) if ends else one["v"]
         ends.append({"d": one["d"], "at": at, "label": label})
     return ends
-
-
-def _room(lines: Sequence[Mapping[str, Any]]) -> int:
-    return min(130, max((len(one["label"]) for one in lines), default=0) * 7 + 8)

@@ -9,67 +9,83 @@ import altair as alt
 
 from joyctl.report.deltas import Delta
 from joyctl.report.page.blocks import TONES, Chart, Figure
-from joyctl.report.page.hover import amount, label_lines, of_delta, tooltip
-from joyctl.report.page.spec import finished, values
+from joyctl.report.page.hover import Counts, amount, label_lines, of_delta, tooltip
+from joyctl.report.page.spec import ZERO, finished, of
 from joyctl.report.page.theme import colour
 from joyctl.report.report import Report
 from joyctl.report.sheet import Column, Row, duration_label
 from joyctl.report.worth import DatasetTable, LeftOut
 
-_CELL, _SPLIT = 62, "split(datum.label, '\\n')"
+_SPLIT = "split(datum.label, '\\n')"
 _SHAPES = {"▲": "triangle-up", "△": "triangle-up", "▼": "triangle-down", "▽": "triangle-down", "·": "circle"}
 SIGNS = "▲ better, ▼ worse, after Holm's correction; △▽ only the interval by itself says so; · no detectable difference"
 
 
-def heat_map(report: Report) -> Figure | None:
+def heat_map(report: Report, counts: Counts) -> Figure | None:
     """Left-out sources by benchmarks, the difference printed in each cell; pale where none is detectable."""
     table = report.datasets
     if table is None or not table.arms or not table.columns:
         return None
     labels = _arm_labels(table)
     heads = {column.key: _column_label(column) for column in table.columns}
-    cells = [_cell(report, table, arm, column, labels, heads) for arm in table.arms for column in table.columns]
+    lines = max(head.count("\n") for head in heads.values())
+    # Labels above the cells grow downwards: all get as many lines, and that much room.
+    heads = {key: "\n" * (lines - head.count("\n")) + head for key, head in heads.items()}
+    cells = [_cell(counts, table, arm, column, labels, heads) for arm in table.arms for column in table.columns]
     y = alt.Y("arm:N", title=None, sort=list(labels.values())).axis(
         labelExpr=_SPLIT, labelColor=colour("ink"), labelPadding=10
     )
     x = alt.X("benchmark:N", title=None, sort=list(heads.values())).axis(
-        orient="top", labelExpr=_SPLIT, labelAngle=0, domain=False, ticks=False, labelColor=colour("ink"), labelLineHeight=15
+        orient="top",
+        labelExpr=_SPLIT,
+        labelAngle=0,
+        domain=False,
+        ticks=False,
+        labelColor=colour("ink"),
+        labelLineHeight=15,
+        labelPadding=15 * lines + 8,
     )
-    chart = alt.Chart(values(cells)).encode(x=x, y=y)
+    chart = of("cells").encode(x=x, y=y)
     boxes = chart.mark_rect(stroke=colour("paper"), strokeWidth=3, cornerRadius=5).encode(
         fill=alt.Fill("fill:N", scale=None),
         fillOpacity=alt.FillOpacity("strength:Q", scale=None),
         tooltip=tooltip("left out", "benchmark name", "place"),
     )
-    numbers = chart.mark_text(fontSize=13).encode(text="text:N", color=alt.Color("ink:N", scale=None))
+    numbers = chart.mark_text(fontSize=13).encode(text=alt.Text("text:N"), color=alt.Color("ink:N", scale=None))
     said = "; ".join(f"{c['left out']}, {c['benchmark name']}: {c['text']}" for c in cells)
     title = "What each source is worth"
-    made = finished(alt.layer(boxes, numbers), title, "the phase without the source, minus the phase with it", {"step": 46})
-    room = 120 + max(64, max(len(label.split("\n")[0]) for label in heads.values()) * 8) * len(table.columns)
+    made = finished(
+        alt.layer(boxes, numbers),
+        {"cells": cells},
+        title,
+        "the phase without the source, minus the phase with it",
+        42 * len(labels),
+    )
+    room = 84 + max(62, max(len(line) for head in heads.values() for line in head.split("\n")) * 6) * len(table.columns)
     chart_ = Chart("datasets", made, f"Difference without each source. {said}.", min_width=room)
     caption = f"Each row is an arm that leaves a source out, against the same duration with nothing left out. {SIGNS}."
     return Figure("dataset-map", (chart_,), caption)
 
 
-def forest(report: Report) -> Figure | None:
+def forest(report: Report, counts: Counts) -> Figure | None:
     """Every arm's difference with its interval, one drawing a headline score."""
     charts = []
     for number, column in enumerate(report.columns):
         found = [(row, row.cells[column.key].delta) for row in report.rows if column.key in row.cells]
         there = [(row, delta) for row, delta in found if delta is not None]
         if there:
-            charts.append(_forest(report, number, column, there))
+            charts.append(_forest(counts, number, column, there))
     if not charts:
         return None
     caption = f"Bars: 95 % intervals, paired by item, clustered, not widened for the number of comparisons. {SIGNS}."
     return Figure("differences", tuple(charts), caption, across=min(3, len(charts)))
 
 
-def _forest(report: Report, number: int, column: Column, found: Sequence[tuple[Row, Delta]]) -> Chart:
+def _forest(counts: Counts, number: int, column: Column, found: Sequence[tuple[Row, Delta]]) -> Chart:
     scale = 100 if column.percent else 1
-    data = [
+    data: list[dict[str, Any]] = [
         {
-            **of_delta(report, column, delta),
+            **of_delta(counts, column, delta),
             "arm": label_lines(row.variant, 22),
             "v": delta.delta * scale,
             "low": delta.low * scale,
@@ -82,24 +98,30 @@ def _forest(report: Report, number: int, column: Column, found: Sequence[tuple[R
     ]
     lines = max(datum["arm"].count("\n") + 1 for datum in data)
     y = alt.Y("arm:N", title=None, sort=[datum["arm"] for datum in data]).axis(labelExpr=_SPLIT, grid=True)
-    x = alt.X("v:Q", title=None).axis(tickCount=4, format="+~g", grid=False)
-    chart = alt.Chart(values(data)).encode(y=y, color=alt.Color("ink:N", scale=None))
+    x = alt.X("v:Q", title=None).axis(tickCount=4, format="+f", labelExpr=ZERO, labelSeparation=8, grid=False)
+    chart = of("arms").encode(y=y, color=alt.Color("ink:N", scale=None))
     layers = (
-        alt.Chart(values([{"zero": 0}])).mark_rule(color=colour("soft")).encode(x="zero:Q"),
-        chart.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=None), x2="high:Q"),
+        of("zero").mark_rule(color=colour("soft")).encode(x=alt.X("zero:Q")),
+        chart.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=None), x2=alt.X2("high")),
         chart.mark_point(size=70, opacity=1, strokeWidth=1.6).encode(
             x=x, shape=alt.Shape("shape:N", scale=None), fill=alt.Fill("fill:N", scale=None), tooltip=tooltip()
         ),
     )
     arrow = "higher" if column.higher_is_better else "lower"
     under = f"{column.unit}, n {column.n:,}, {arrow} is better"
-    made = finished(alt.layer(*layers), column.label, under, {"step": max(22, 14 * lines + 6)})
+    made = finished(
+        alt.layer(*layers),
+        {"arms": data, "zero": [{"zero": 0}]},
+        column.label,
+        under,
+        max(22, 14 * lines + 6) * len(data),
+    )
     said = "; ".join(f"{d['run']} {d['difference']} {d['interval']}" for d in data)
     return Chart(f"difference-{number}", made, f"{column.label}: {said}.")
 
 
 def _cell(
-    report: Report,
+    counts: Counts,
     table: DatasetTable,
     arm: LeftOut,
     column: Column,
@@ -117,7 +139,7 @@ def _cell(
     }
     if delta is None:
         return {**found, "text": "–", "fill": colour("raised"), "strength": 1.0, "ink": colour("faint")}
-    found |= of_delta(report, column, delta)
+    found |= of_delta(counts, column, delta)
     tone, strength = TONES[delta.mark], _strength(table, column, delta)
     ink = colour("on-strong") if strength > 0.55 else colour("soft" if tone == "none" else "ink")
     fill = colour("faint") if tone == "none" else _ink(delta)
@@ -153,10 +175,10 @@ def _arm_labels(table: DatasetTable) -> dict[str, str]:
     }
     taken = list(plain.values())
     return {
-        variant: f"without\n{label_lines(label, 22)}" if taken.count(label) == 1 else label_lines(variant, 22)
+        variant: label_lines(f"without {label}", 24) if taken.count(label) == 1 else label_lines(variant, 22)
         for variant, label in plain.items()
     }
 
 
 def _column_label(column: Column) -> str:
-    return f"{label_lines(column.label, 12)}\n{column.unit}, n {column.n:,}"
+    return f"{label_lines(column.label, 13)}\n{column.unit}\nn {column.n:,}"

@@ -15,6 +15,8 @@ from joyctl.store.files import atomic_path
 _WIDTH = 720
 """Pixels of a figure, at 72 to the inch in PDF; drawings beside each other share them."""
 _GAP = 40
+_LABELS = 60  # beside the plot itself, where drawings stand together and none can be fitted into its width
+_MARGIN = 10
 
 
 def write_figures(report: Report, folder: Path, into: Path) -> list[Path]:
@@ -44,16 +46,17 @@ def figure_spec(figure: Figure) -> dict[str, Any]:
     drawings = [_fixed(chart.spec, width) for chart in figure.charts]
     together: dict[str, Any]
     if len(drawings) == 1:
-        together = {**drawings[0], "autosize": {"type": "pad"}}
+        together = {**drawings[0], "width": _WIDTH}
     else:
         for drawing in drawings:
             drawing.pop("autosize", None)
             drawing.pop("padding", None)
         together = {"concat": drawings, "columns": figure.across, "spacing": _GAP}
+    together["padding"] = _MARGIN
     schema = figure.charts[0].spec["$schema"]
     return painted({"$schema": schema, **together, "config": {**CONFIG, "background": "white"}})
 
 
 def _fixed(spec: Mapping[str, Any], width: int) -> dict[str, Any]:
     kept = {key: value for key, value in spec.items() if key != "$schema"}
-    return {**kept, "width": width - 90}
+    return {**kept, "width": width - _LABELS}

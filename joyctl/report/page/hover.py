@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import numpy as np
@@ -12,6 +12,8 @@ from joyctl.report.report import Report
 from joyctl.report.results import Key, Score
 from joyctl.report.sheet import Column
 
+Counts = Mapping[tuple[str, Key], str]
+"""By variant and score: how many items were right, seed by seed (`172, 180 of 400`)."""
 _FIELDS = ("run", "against", "difference", "interval", "verdict", "n", "right", "control right")
 
 
@@ -20,7 +22,7 @@ def tooltip(*more: str) -> list[alt.Tooltip]:
     return [alt.Tooltip(f"{name}:N", title=name) for name in (*more, *_FIELDS)]
 
 
-def of_delta(report: Report, column: Column, delta: Delta) -> dict[str, str]:
+def of_delta(counts: Counts, column: Column, delta: Delta) -> dict[str, str]:
     """The texts that a tooltip shows: the difference, its interval and verdict, items, and what was counted."""
     clusters = f" in {delta.clusters:,} clusters" if delta.clusters != delta.n else ""
     seeds = f", {delta.seeds} seeds" if delta.seeds > 1 else ""
@@ -31,8 +33,8 @@ def of_delta(report: Report, column: Column, delta: Delta) -> dict[str, str]:
         "interval": f"{interval(column, delta)} (95 %)",
         "verdict": f"{delta.mark} {delta.verdict}" + (f", p {delta.p_adjusted:.2g} after Holm" if delta.p < 1 else ""),
         "n": f"{delta.n:,} items{clusters}{seeds}",
-        "right": counted(report, delta.run, delta.key) or "–",
-        "control right": counted(report, delta.control, delta.key) or "–",
+        "right": counts.get((delta.run, delta.key), "–"),
+        "control right": counts.get((delta.control, delta.key), "–"),
     }
 
 
@@ -46,15 +48,19 @@ def interval(column: Column, delta: Delta) -> str:
     return f"[{amount(column, delta.low)}, {amount(column, delta.high)}]"
 
 
-def counted(report: Report, variant: str, key: Key) -> str | None:
-    """How many items a variant got right, seed by seed: `172 of 400`; None where items are not right or wrong."""
-    members = {run.id for run in report.results.runs if run.variant == variant}
-    scores = [score for score in report.results.scores if score.run in members and score.key == key]
-    found = [_right(score) for score in scores]
-    whole = [number for number in found if number is not None]
-    if not scores or len(whole) < len(found):
-        return None
-    return f"{', '.join(f'{number:,}' for number in whole)} of {scores[0].n:,}"
+def counted(report: Report) -> Counts:
+    """What was counted, where items are right or wrong."""
+    variants = {run.id: run.variant for run in report.results.runs}
+    found: dict[tuple[str, Key], list[int | None]] = {}
+    asked: dict[Key, int] = {}
+    for score in report.results.scores:
+        found.setdefault((variants[score.run], score.key), []).append(_right(score))
+        asked[score.key] = score.n
+    return {
+        (variant, key): f"{', '.join(f'{number:,}' for number in numbers)} of {asked[key]:,}"
+        for (variant, key), numbers in found.items()
+        if None not in numbers
+    }
 
 
 def label_lines(text: str, width: int) -> str:

@@ -26,6 +26,7 @@ def render_page(report: Report, folder: Path) -> str:
         loader=PackageLoader("joyctl.report.page", "."),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
+        finalize=_unbroken,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -45,10 +46,23 @@ def render_page(report: Report, folder: Path) -> str:
     )
 
 
+def _unbroken(value: Any) -> Any:
+    """Text in which no line ends between a number and its unit."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return value.replace(" %", "\u00a0%").replace(" pp", "\u00a0pp")
+    return value
+
+
 def _embedded(value: Any) -> Markup:
     """JSON that may stand in a script element, whatever its strings hold."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for sign, written in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
+    for sign, written in (
+        ("<", "\\u003c"),
+        (">", "\\u003e"),
+        ("&", "\\u0026"),
+        ("\u2028", "\\u2028"),
+        ("\u2029", "\\u2029"),
+    ):
         text = text.replace(sign, written)
     return Markup(text)
 

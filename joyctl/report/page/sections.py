@@ -13,6 +13,7 @@ from joyctl.report.page.blocks import Commands, Folded, Notes, Part, Section
 from joyctl.report.page.costs import cost_parts
 from joyctl.report.page.curves import duration_figure
 from joyctl.report.page.effects import forest, heat_map
+from joyctl.report.page.hover import Counts, counted
 from joyctl.report.page.training import loss_figure, mixes_figure, rate_figure
 from joyctl.report.report import Report
 from joyctl.store.campaign import read_campaign_json
@@ -21,11 +22,11 @@ from joyctl.store.campaign import read_campaign_json
 def sections(report: Report, folder: Path) -> tuple[Section, ...]:
     """All sections that have content, those of the first screen before the others."""
     campaign = read_campaign_json(folder) or {}
-    history = read_history(folder)
+    history, counts = read_history(folder), counted(report)
     # Sections that are not always there (models of other people, published numbers) have their place after `arms`.
     made = (
-        _answer(report),
-        _arms(report),
+        _answer(report, counts),
+        _arms(report, counts),
         _training(report, folder, history),
         _cost(report),
         _power(report),
@@ -40,22 +41,28 @@ def _section(name: str, title: str, parts: Sequence[Part | None], lead: str = ""
     return Section(name, title, tuple(part for part in parts if part is not None), lead)
 
 
-def _answer(report: Report) -> Section:
-    return _section("answer", "", (duration_figure(report), heat_map(report)))
+def _answer(report: Report, counts: Counts) -> Section:
+    return _section("answer", "", (duration_figure(report), heat_map(report, counts)))
 
 
-def _arms(report: Report) -> Section:
+def _arms(report: Report, counts: Counts) -> Section:
     parts: list[Part | None] = []
     if any(cell.delta or cell.absolute for row in report.rows for cell in row.cells.values()):
         caption = "Differences to the matched control, 95 % intervals below them; controls as they score"
-        parts += [tables.comparison(report, report.columns, caption), Notes(_remarks(report)), forest(report)]
+        parts += [
+            tables.comparison(report, counts, report.columns, caption),
+            Notes(_remarks(report)),
+            forest(report, counts),
+        ]
         if report.categories:
-            parts.append(tables.comparison(report, report.categories, "Categories behind the average; 0 is guessing"))
+            parts.append(
+                tables.comparison(report, counts, report.categories, "Categories behind the average; 0 is guessing")
+            )
         if report.proxies:
             caption = "At chance: bits per byte of the right answers (lower is better) and their probability"
-            parts.append(tables.comparison(report, report.proxies, caption))
+            parts.append(tables.comparison(report, counts, report.proxies, caption))
     if report.averages:
-        table = tables.every_difference(report)
+        table = tables.every_difference(report, counts)
         parts.append(Folded(f"All {len(report.averages):,} differences, with p-values", table))
     return _section("differences", "Differences", parts)
 
@@ -103,4 +110,4 @@ def _remarks(report: Report) -> tuple[str, ...]:
         *notes.scoring_notes(report),
         *([seeds] if seeds else []),
     ]
-    return tuple(f"{line[:1].upper()}{line[1:]}." for line in lines)
+    return tuple(f"{line}." for line in lines)

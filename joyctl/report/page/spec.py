@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import altair as alt
 
+Rows = Sequence[Mapping[str, Any]]
+ZERO = "datum.value == 0 ? '0' : datum.label"
+"""Labels of an axis as its format gives them, but for a plain zero; an expression."""
 
-def values(rows: Iterable[Mapping[str, Any]]) -> alt.Data:
-    """Data that stands in the chart itself."""
-    return alt.Data(values=list(rows))
+ROOMY: Final = alt.Scale(nice=False, padding=10)
+"""A vertical scale without a label at its very ends, so that drawings beside each other have their titles level."""
 
 
-def finished(chart: Any, title: str, under: str, height: int | Mapping[str, Any]) -> dict[str, Any]:
+def of(name: str) -> alt.Chart:
+    """A chart of the rows that `finished` gets under that name."""
+    return alt.Chart(alt.NamedData(name))
+
+
+def finished(chart: Any, rows: Mapping[str, Rows], title: str, under: str, height: int) -> dict[str, Any]:
     """The specification of `chart`, as wide as its container, with a title and what its numbers are under it.
 
-    It is not checked against Vega-Lite's schema: that costs ten times what building it does, and a test draws every
-    chart in a browser.
+    The rows are put in last, and nothing is checked against Vega-Lite's schema: altair would copy every row several
+    times, and the check costs ten times what the chart does. A test draws every chart in a browser.
     """
     text = alt.Title(title, subtitle=under) if under else alt.Title(title)
     made: dict[str, Any] = chart.properties(title=text, width="container", height=height).to_dict(validate=False)
     del made["config"]  # altair's own, the page has one for all charts
     made["autosize"] = {"type": "fit-x", "contains": "padding"}
+    for part in (made, *made.get("layer", ())):
+        if "data" in part:
+            part["data"] = {"values": list(rows[part["data"]["name"]])}
     return made

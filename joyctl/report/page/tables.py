@@ -11,7 +11,7 @@ from typing import Any
 from joyctl.report import notes
 from joyctl.report.deltas import Delta
 from joyctl.report.page.blocks import TONES, Cell, Head, Table
-from joyctl.report.page.hover import amount, counted, interval
+from joyctl.report.page.hover import Counts, amount, interval
 from joyctl.report.report import Report
 from joyctl.report.sheet import Column, Row
 from joyctl.store import layout
@@ -21,20 +21,20 @@ _MOST = 1_200
 """Differences that the page lists; more are in report.json and report.md, which weigh nothing while unread."""
 
 
-def comparison(report: Report, columns: Sequence[Column], caption: str) -> Table:
+def comparison(report: Report, counts: Counts, columns: Sequence[Column], caption: str) -> Table:
     """Arms by scores: the score itself for controls, differences for all others."""
     marked = notes.footnotes(report.rows)
     rows = []
     for row in report.rows:
         number, _ = marked.get(row.variant, (None, ""))
         seeds = f"{row.scored} of {row.expected} scored" if row.scored < row.expected else ""
-        name = Cell(row.variant, under=seeds, mark=f"{number}" if number else "")
-        rows.append((name, *(_score_cell(report, row, column) for column in columns)))
-    remarks = [f"{number} {text}" for number, text in sorted(set(marked.values()))]
+        name = Cell(row.variant, under=seeds, mark=_raised(number) if number else "")
+        rows.append((name, *(_score_cell(counts, row, column) for column in columns)))
+    remarks = [f"{_raised(number)} {text}" for number, text in sorted(set(marked.values()))]
     return Table(caption, (Head("run", number=False), *map(_head, columns)), rows, tuple(remarks))
 
 
-def every_difference(report: Report) -> Table:
+def every_difference(report: Report, counts: Counts) -> Table:
     """One line for each difference, the headline's first."""
     ordered = sorted(report.averages, key=lambda delta: delta.family != "headline")
     heads = (
@@ -51,7 +51,7 @@ def every_difference(report: Report) -> Table:
     )
     left = len(ordered) - _MOST
     more = (f"{left:,} further differences are in report.json and report.md beside this page.",) if left > 0 else ()
-    lines = [_difference_line(report, delta) for delta in ordered[:_MOST]]
+    lines = [_difference_line(report, counts, delta) for delta in ordered[:_MOST]]
     return Table("Every difference, averaged over seeds", heads, lines, more)
 
 
@@ -107,7 +107,11 @@ def noise_and_power(report: Report) -> Table | None:
 def missing(report: Report) -> Table | None:
     """What is not there and why."""
     lines = [(Cell(what), Cell(why)) for what, why in notes.missing(report)]
-    return Table("Not there yet, or not to be had", (Head("what", number=False), Head("why", number=False)), lines) if lines else None
+    return (
+        Table("Not there yet, or not to be had", (Head("what", number=False), Head("why", number=False)), lines)
+        if lines
+        else None
+    )
 
 
 def protocols(report: Report) -> Table | None:
@@ -131,13 +135,17 @@ def versions(campaign: Mapping[str, Any]) -> Table | None:
     return Table("Environment", (Head("library", number=False), Head("version", number=False)), rows, sortable=False)
 
 
+def _raised(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
 def _head(column: Column) -> Head:
     return Head(column.label, column.under)
 
 
-def _score_cell(report: Report, row: Row, column: Column) -> Cell:
+def _score_cell(counts: Counts, row: Row, column: Column) -> Cell:
     cell = row.cells[column.key]
-    right = counted(report, row.variant, column.key)
+    right = counts.get((row.variant, column.key))
     if cell.delta is not None:
         delta = cell.delta
         hint = f"{delta.verdict}; n {delta.n:,}" + (f"; right {right}" if right else "")
@@ -150,10 +158,10 @@ def _score_cell(report: Report, row: Row, column: Column) -> Cell:
     return Cell(f"{value} ± {error}", under="" if row.is_control else "alone", hint=f"right {right}" if right else "")
 
 
-def _difference_line(report: Report, delta: Delta) -> tuple[Cell, ...]:
+def _difference_line(report: Report, counts: Counts, delta: Delta) -> tuple[Cell, ...]:
     column = report.every[delta.key]
     metric = ", ".join(part for part in (delta.metric, delta.filter) if part != "none")
-    right = counted(report, delta.run, delta.key)
+    right = counts.get((delta.run, delta.key))
     found = delta.detectable
     return (
         Cell(delta.run),

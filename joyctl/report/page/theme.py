@@ -41,6 +41,8 @@ LIGHT: Mapping[str, str] = {
     "source-5": "#56b4e9",
     "source-6": "#d55e00",
     "source-7": "#f0e442",
+    "on-source": "#15181c",
+    "on-source-1": "#ffffff",
 }
 DARK: Mapping[str, str] = {
     "paper": "#15181c",
@@ -67,6 +69,8 @@ DARK: Mapping[str, str] = {
     "source-5": "#7cc6f0",
     "source-6": "#ea7a2a",
     "source-7": "#d9cf45",
+    "on-source": "#101316",
+    "on-source-1": "#101316",
 }
 ARMS = 6
 """Steps of the ramp that tells durations apart, short to long."""
@@ -119,7 +123,7 @@ CONFIG: Mapping[str, Any] = {
         "fontWeight": 600,
         "subtitleFontSize": 12,
         "anchor": "start",
-        "frame": "group",
+        "frame": "bounds",
         "offset": 10,
         "subtitlePadding": 4,
     },
