@@ -64,7 +64,7 @@ def curve(report: Report) -> DurationCurve | None:
     if len(points) < 2:
         return None
     best = max(points, key=lambda point: point.value).duration
-    return DurationCurve(targeted, general, tuple(points), "gain minus loss", best, best - 0.05, best + 0.05)
+    return DurationCurve(targeted, general, tuple(points), "gain minus loss", best, max(0.0, best - 0.05), best + 0.05)
 
 
 def datasets(report: Report) -> DatasetTable | None:

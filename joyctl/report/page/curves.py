@@ -50,7 +50,7 @@ def _panel(report: Report, curve: DurationCurve, columns: Sequence[Column], room
     data = [_datum(report, curve, columns, point, gain=gain) for point in curve.points]
     thin = _lines(report, curve, columns) if len(columns) > 1 or gain else []
     x = alt.X("d:Q", title="duration of the phase, % of all steps", scale=alt.Scale(nice=False, zero=False)).axis(
-        values=[round(p.duration * 100, 4) for p in curve.points], format="~g", labelFlush=False, labelOverlap=True
+        values=[round(p.duration * 100, 4) for p in curve.points], format="~r", labelFlush=False, labelOverlap=True
     )
     y = alt.Y("v:Q", title=None, scale=ROOMY).axis(
         tickCount=5, format="+f", labelExpr=ZERO, labelPadding=9, minExtent=44

@@ -10,13 +10,13 @@ import altair as alt
 from joyctl.report.deltas import Delta
 from joyctl.report.page.blocks import TONES, Chart, Figure
 from joyctl.report.page.hover import Counts, amount, label_lines, of_delta, tooltip
-from joyctl.report.page.spec import ZERO, finished, of
+from joyctl.report.page.spec import LINES, ZERO, finished, of
 from joyctl.report.page.theme import colour
 from joyctl.report.report import Report
 from joyctl.report.sheet import Column, Row, duration_label
 from joyctl.report.worth import DatasetTable, LeftOut
 
-_SPLIT = "split(datum.label, '\\n')"
+_FEW = 9  # arms that leave the heat map its tall rows
 _SHAPES = {"▲": "triangle-up", "△": "triangle-up", "▼": "triangle-down", "▽": "triangle-down", "·": "circle"}
 SIGNS = "▲ better, ▼ worse, after Holm's correction; △▽ only the interval by itself says so; · no detectable difference"
 
@@ -32,12 +32,10 @@ def heat_map(report: Report, counts: Counts) -> Figure | None:
     # Labels above the cells grow downwards: all get as many lines, and that much room.
     heads = {key: "\n" * (lines - head.count("\n")) + head for key, head in heads.items()}
     cells = [_cell(counts, table, arm, column, labels, heads) for arm in table.arms for column in table.columns]
-    y = alt.Y("arm:N", title=None, sort=list(labels.values())).axis(
-        labelExpr=_SPLIT, labelColor=colour("ink"), labelPadding=10
-    )
+    y = alt.Y("arm:N", title=None, sort=list(labels.values())).axis(labelColor=colour("ink"), labelPadding=10, **LINES)
     x = alt.X("benchmark:N", title=None, sort=list(heads.values())).axis(
         orient="top",
-        labelExpr=_SPLIT,
+        labelExpr=LINES["labelExpr"],
         labelAngle=0,
         domain=False,
         ticks=False,
@@ -59,7 +57,7 @@ def heat_map(report: Report, counts: Counts) -> Figure | None:
         {"cells": cells},
         title,
         "the phase without the source, minus the phase with it",
-        42 * len(labels),
+        (42 if len(labels) <= _FEW else 26) * len(labels),
     )
     room = 84 + max(62, max(len(line) for head in heads.values() for line in head.split("\n")) * 6) * len(table.columns)
     chart_ = Chart("datasets", made, f"Difference without each source. {said}.", min_width=room)
@@ -97,7 +95,7 @@ def _forest(counts: Counts, number: int, column: Column, found: Sequence[tuple[R
         for row, delta in found
     ]
     lines = max(datum["arm"].count("\n") + 1 for datum in data)
-    y = alt.Y("arm:N", title=None, sort=[datum["arm"] for datum in data]).axis(labelExpr=_SPLIT, grid=True)
+    y = alt.Y("arm:N", title=None, sort=[datum["arm"] for datum in data]).axis(grid=True, **LINES)
     x = alt.X("v:Q", title=None).axis(tickCount=4, format="+f", labelExpr=ZERO, labelSeparation=8, grid=False)
     chart = of("arms").encode(y=y, color=alt.Color("ink:N", scale=None))
     layers = (

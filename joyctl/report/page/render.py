@@ -31,7 +31,8 @@ def render_page(report: Report, folder: Path) -> str:
         lstrip_blocks=True,
     )
     made = sections(report, folder)
-    charts = {chart.id: chart.spec for section in made for figure in section.figures for chart in figure.charts}
+    drawings = [chart for section in made for figure in section.figures for chart in figure.charts]
+    charts = {chart.id: {**chart.spec, "description": chart.description} for chart in drawings}
     results = report.results
     return environment.get_template("page.html.j2").render(
         report=report,

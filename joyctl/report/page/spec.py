@@ -11,6 +11,11 @@ Rows = Sequence[Mapping[str, Any]]
 ZERO = "datum.value == 0 ? '0' : datum.label"
 """Labels of an axis as its format gives them, but for a plain zero; an expression."""
 
+LINES: Final[Mapping[str, Any]] = {
+    "labelExpr": "split(datum.label, '\\n')",
+    "labelOffset": {"expr": "-7 * (length(split(datum.value, '\\n')) - 1)"},
+}
+"""A vertical axis of names, broken into lines where their text says so, in the middle of their place."""
 ROOMY: Final = alt.Scale(nice=False, padding=10)
 """A vertical scale without a label at its very ends, so that drawings beside each other have their titles level."""
 

@@ -12,7 +12,7 @@ from joyctl.report import notes
 from joyctl.report.history import Curve, Point
 from joyctl.report.page.blocks import Chart, Figure
 from joyctl.report.page.hover import label_lines
-from joyctl.report.page.spec import ZERO, finished, of
+from joyctl.report.page.spec import LINES, ZERO, finished, of
 from joyctl.report.page.theme import ARMS, SOURCES, colour
 from joyctl.report.report import Report
 from joyctl.report.sheet import duration_label, large_sources
@@ -48,7 +48,7 @@ def mixes_figure(report: Report) -> Figure | None:
                 )
             start += share
     lines = max(label.count("\n") + 1 for label in labels)
-    y = alt.Y("arm:N", title=None, sort=labels).axis(labelExpr="split(datum.label, '\\n')", labelColor=colour("ink"))
+    y = alt.Y("arm:N", title=None, sort=labels).axis(labelColor=colour("ink"), **LINES)
     scale = alt.Scale(domain=list(inks), range=list(inks.values()))
     chart = of("bars").encode(y=y)
     tips = [alt.Tooltip(f"{name}:N", title=name) for name in ("arms", "source", "share")]
