@@ -161,6 +161,13 @@ def test_hovering_says_interval_items_and_counts(browser: Browser, file: Path, m
         tip = page.locator("#vg-tooltip-element")
         tip.wait_for(state="visible")
         said = tip.inner_text()
+        number = page.locator("#chart-datasets .mark-text text").first
+        number.scroll_into_view_if_needed()
+        box = number.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)  # over the number in the cell
+        page.locator("#vg-tooltip-element tr:has-text('left out')").wait_for()
+        assert "math" in tip.inner_text() and "place" in tip.inner_text()
     right = round(scores["upsample-5/s0"].value * 400)
     assert f"{right} of 400" in said and "400 items in 4 clusters" in said
     assert f"[{delta.low * 100:+.1f}, {delta.high * 100:+.1f}]".replace("-", "−") in said
@@ -301,6 +308,7 @@ def test_text_of_others_stays_text(browser: Browser, made: Report, tmp_path: Pat
         assert HOSTILE[:24] in (page.locator("#chart-mixes .role-legend").text_content() or "")
         assert HOSTILE in (page.locator("#chart-mixes").get_attribute("aria-label") or "")
         page.locator("#chart-mixes .mark-rect path").last.hover()
+        page.locator("#vg-tooltip-element.visible").wait_for()
         assert HOSTILE in page.locator("#vg-tooltip-element").inner_text()
 
 

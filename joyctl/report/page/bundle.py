@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,20 +13,18 @@ from joyctl.store.files import write_text
 def javascript() -> str:
     """The script, kept in the user's cache folder between calls: putting it together takes more than a second.
 
-    Where that folder cannot be written, it is put together every time.
+    Where there is no such folder, or it cannot be written, it is put together every time.
     """
-    path = _cache_folder() / f"vega-{version('vl-convert-python')}.js"
+    folder = _cache_folder()
+    if folder is None:
+        return _bundled()
+    path = folder / f"vega-{version('vl-convert-python')}.js"
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        pass
     except OSError:
-        return _bundled()
-    text = _bundled()
-    try:
+        text = _bundled()
+    with suppress(OSError):
         write_text(path, text)
-    except OSError:
-        return text
     return text
 
 
@@ -35,6 +34,9 @@ def _bundled() -> str:
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
-def _cache_folder() -> Path:
+def _cache_folder() -> Path | None:
     named = os.environ.get("XDG_CACHE_HOME")
-    return (Path(named) if named else Path.home() / ".cache") / "joyctl"
+    try:
+        return (Path(named) if named else Path.home() / ".cache") / "joyctl"
+    except RuntimeError:  # a user without a home
+        return None
