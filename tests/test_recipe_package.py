@@ -42,6 +42,7 @@ def test_an_installed_wheel_finds_its_own(tmp_path: Path):
     installed = tmp_path / "installed"
     with zipfile.ZipFile(wheel) as archive:  # what `pip install --target` does with a pure wheel
         archive.extractall(installed)
+        assert {f"joyctl/report/page/page.{ending}" for ending in ("html.j2", "css", "js")} <= {*archive.namelist()}
         tops = {name.partition("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"joyctl"}
     code = (

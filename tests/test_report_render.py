@@ -115,11 +115,12 @@ def test_json_has_exactly_the_promised_keys_and_more_at_most(made: Report) -> No
 
 def test_report_files_are_written_and_written_again_alike(folder: Path) -> None:
     paths = write_report(folder)
-    assert [path.name for path in paths] == ["report.json", "report.md"]
+    assert [path.name for path in paths] == ["report.json", "report.md", "report.html"]
     first = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in write_report(folder)] == first
     assert json.loads(first[0])["campaign"] == "tiny"
-    assert sorted(path.name for path in (folder / "report").iterdir()) == ["report.json", "report.md"]
+    names = sorted(path.name for path in (folder / "report").iterdir())
+    assert names == ["report.html", "report.json", "report.md"]
 
 
 def test_conclusion_of_a_whole_campaign(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from joyctl.cli import campaigns, code, compare, data, doctor, jobs, recipes, results, scoring
+from joyctl.cli import campaigns, code, compare, data, doctor, jobs, recipes, reporting, results, scoring
 from joyctl.errors import JoyctlError, Missing
 
 app = typer.Typer(
@@ -50,7 +50,7 @@ app.command("plan")(campaigns.plan)
 app.command("sweep")(campaigns.sweep)
 app.command("ablate")(campaigns.ablate)
 app.command("status")(results.status)
-app.command("report")(results.report)
+app.command("report")(reporting.report)
 app.command("compare")(compare.compare)
 app.command("logs")(jobs.logs)
 app.command("cancel")(jobs.cancel)

@@ -1,4 +1,4 @@
-"""`joyctl status` and `joyctl report`: read a campaign's folder and show it."""
+"""`joyctl status`: read a campaign's folder and show how far it is."""
 
 from __future__ import annotations
 
@@ -6,35 +6,24 @@ import difflib
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from joyctl.cli.words import DEFAULT_RESULTS, Json, Results, note
+from joyctl.cli.words import DEFAULT_RESULTS, Json, Results
 from joyctl.errors import Missing
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from joyctl.launch.slurm.watch import Look
-    from joyctl.report.report import Report
     from joyctl.report.statustable import StatusScreen
 
 Campaign = Annotated[
     str | None,
     typer.Argument(help="A campaign's name or folder (default: the one last worked on).", metavar="[CAMPAIGN]"),
 ]
-Campaigns = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Names or folders (default: the campaign last worked on). Several must share their base run.",
-        metavar="[CAMPAIGN ...]",
-    ),
-]
-FORMATS = ("table", "md", "json", "csv", "latex", "svg")
-_WITH_PUBLISHED = ("table", "md", "json", "svg")
 _PIPE_WIDTH = 240
 
 
@@ -123,68 +112,6 @@ def _next_commands(folder: Path, seen: Look) -> str:
     return "\n" + "\n".join(lines or [f"next:  joyctl report {folder.name}"])
 
 
-def report(
-    campaigns: Campaigns = None,
-    results: Results = DEFAULT_RESULTS,
-    form: Annotated[
-        str, typer.Option("--format", help="table, md, json, csv, latex, or svg (a picture of the table).")
-    ] = "table",
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Write there instead of to the screen.", metavar="FILE")
-    ] = None,
-    proxies: Annotated[
-        bool,
-        typer.Option("--proxies", help="Show continuous companions of every accuracy, not only of those at chance."),
-    ] = False,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", help="Lay published numbers of the recipe beside the measured ones.", metavar="NAME"),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare the runs: scores, deltas to the matched control, mixes, what is missing.
-
-    Also writes report/report.json and report/report.md into the campaign's folder. Several campaigns of one base run
-    become one table, which is only shown.
-    """
-    form = "json" if as_json else form
-    if form not in FORMATS:
-        raise typer.BadParameter(f"'{form}' is no format; give {', '.join(FORMATS)}")
-    if against is not None and form not in _WITH_PUBLISHED:
-        raise typer.BadParameter(f"--against has no place in {form}; give {', '.join(_WITH_PUBLISHED)}")
-    named = [find_campaign(name, results) for name in campaigns] if campaigns else [find_campaign(None, results)]
-    folders = list(dict.fromkeys(named))
-    made = _report(folders)
-    text = _rendered(made, form, proxies=proxies, against=against)
-    written: list[Path] = []
-    if len(folders) == 1:
-        from joyctl.report.write import write_report
-
-        written = write_report(folders[0], made)
-    if output is not None:
-        from joyctl.store.files import write_text
-
-        write_text(output, text)
-        note(f"wrote {output}")
-        return
-    typer.echo(text, nl=False)
-    if len(folders) > 1:
-        note("several campaigns: nothing was written into their folders; --output FILE keeps this")
-    elif form == "table":
-        note("wrote " + ", ".join(str(path) for path in written))
-
-
-def _report(folders: Sequence[Path]) -> Report:
-    """The report of one campaign, or of several of one base run together."""
-    from joyctl.report.merge import merge
-    from joyctl.report.report import of_results, report
-    from joyctl.report.results import read_campaign
-
-    if len(folders) == 1:
-        return report(folders[0])
-    return of_results(merge([read_campaign(folder) for folder in folders]))
-
-
 def find_campaign(name: str | None, results: Path) -> Path:
     """The folder of a campaign named, given as a folder, or last worked on.
 
@@ -204,46 +131,6 @@ def find_campaign(name: str | None, results: Path) -> Path:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean '{close[0]}'?" if close else f"There is {', '.join(known)}." if known else "joyctl sweep"
     raise Missing(f"no campaign '{name}' in {results}/", hint=hint)
-
-
-def _rendered(made: Report, form: str, *, proxies: bool, against: str | None) -> str:
-    from joyctl.report.published import chosen
-
-    beside = chosen(made.published, against, made.results.campaign) if against is not None else None
-    if form == "json":
-        from joyctl.report.jsonform import render_json
-
-        return json.dumps(render_json(made), indent=1) + "\n"
-    if form == "md":
-        from joyctl.report.markdown import render_markdown
-
-        return render_markdown(made, beside)
-    if form == "csv":
-        from joyctl.report.csvform import render_csv
-
-        return render_csv(made)
-    if form == "latex":
-        from joyctl.report.latex import render_latex
-
-        return render_latex(made)
-    import io
-    import re
-
-    from rich.console import Console, Group
-
-    from joyctl.report.publishedtable import render_published
-    from joyctl.report.tables import render_table
-
-    screen = Group(render_table(made, proxies=proxies), *([render_published(beside)] if beside else []))
-    if form == "svg":
-        console = Console(highlight=False, record=True, width=100, file=io.StringIO(), force_terminal=True)
-        console.print(screen)
-        drawn = console.export_svg(title=f"joyctl report {made.results.campaign}")
-        return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)  # they would be fetched from the net
-    console = Console(highlight=False)
-    with console.capture() as captured:
-        console.print(screen)
-    return captured.get()
 
 
 def _last_command(folder: Path) -> str:
