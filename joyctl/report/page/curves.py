@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 
 from joyctl.report.curve import CurvePoint, DurationCurve
+from joyctl.report.findings import cost_words
 from joyctl.report.page.blocks import Chart, Figure
 from joyctl.report.page.hover import amount
 from joyctl.report.page.spec import ROOMY, ZERO, Rows, finished, of
@@ -27,10 +28,9 @@ def duration_figure(report: Report) -> Figure | None:
     targeted = [column for column in report.columns if column.key in curve.targeted]
     general = [report.every[key] for key in curve.general if key in report.every]
     best = duration_label(curve.best)
-    span = f"{curve.best_low * 100:.4g}–{curve.best_high * 100:.4g} %"
     losses = " and ".join(column.label for column in general) or "general loss"
     points = ", ".join(
-        f"{duration_label(p.duration)}: gain {p.gain * 100:+.1f} pp, loss {p.cost:+.3f}" for p in curve.points
+        f"{duration_label(p.duration)}: gain {p.gain * 100:+.1f} pp, cost {cost_words(curve, p)}" for p in curve.points
     )
     room = min(130, max((len(column.label) for column in targeted), default=0) * 7 + 8)
     gain = Chart("duration-gain", _panel(report, curve, targeted, room, gain=True), f"Mean gain by duration. {points}.")
@@ -39,8 +39,8 @@ def duration_figure(report: Report) -> Figure | None:
     )
     caption = (
         f"Bold: mean over {', '.join(c.label for c in targeted) or 'no benchmark'}, and {losses}, with 95 % intervals. "
-        f"Filled points: no other duration gains as much for less. Shaded: the duration chosen, {best}, and where "
-        f"95 % of resampled campaigns choose, {span}. Rule: {curve.rule}."
+        f"Filled points: no other duration gains as much for less. Dashed: the duration chosen, {best}; shaded: where "
+        f"95 % of resampled campaigns choose. Rule: {curve.rule}."
     )
     return Figure("duration-curve", (gain, cost), caption, across=2)
 
@@ -48,7 +48,8 @@ def duration_figure(report: Report) -> Figure | None:
 def _panel(report: Report, curve: DurationCurve, columns: Sequence[Column], room: int, *, gain: bool) -> dict[str, Any]:
     tone = colour("better" if gain else "worse")
     data = [_datum(report, curve, columns, point, gain=gain) for point in curve.points]
-    thin = _lines(report, curve, columns) if len(columns) > 1 or gain else []
+    # An aggregate's own differences have the other sign: its fall is the cost.
+    thin = _lines(report, curve, columns) if gain or (len(columns) > 1 and curve.cost_unit != "pp") else []
     x = alt.X("d:Q", title="duration of the phase, % of all steps", scale=alt.Scale(nice=False, zero=False)).axis(
         values=[round(p.duration * 100, 4) for p in curve.points], format="~r", labelFlush=False, labelOverlap=True
     )
@@ -90,23 +91,31 @@ def _panel(report: Report, curve: DurationCurve, columns: Sequence[Column], room
         "thin": thin,
         "ends": _ends(thin),
     }
-    title = "What targeted benchmarks gain" if gain else "What general loss pays"
-    under = "percentage points against the control" if gain else "bits per byte against the control"
+    title, under = _titles(curve, gain=gain)
     made = finished(alt.layer(*layers), rows, title, under, _HEIGHT)
     # Names stand at the ends of lines; the drawing without them leaves the same room, so that durations line up.
     made["padding"] = {"left": 2, "top": 2, "bottom": 2, "right": 2 if gain else room}
     return made
 
 
+def _titles(curve: DurationCurve, *, gain: bool) -> tuple[str, str]:
+    if gain:
+        return "What targeted benchmarks gain", "percentage points against the control"
+    if curve.cost_unit == "pp":
+        return "What general capability pays", "percentage points below the control"
+    return "What general loss pays", "bits per byte against the control"
+
+
 def _datum(
     report: Report, curve: DurationCurve, columns: Sequence[Column], point: CurvePoint, *, gain: bool
 ) -> Mapping[str, Any]:
-    scale = 100 if gain else 1
+    percent = gain or curve.cost_unit == "pp"
+    scale = 100 if percent else 1
     value, low, high = (
         (point.gain, point.gain_low, point.gain_high) if gain else (point.cost, point.cost_low, point.cost_high)
     )
-    shown = ".1f" if gain else ".3f"
-    unit = "pp" if gain else "bits/byte"
+    shown = ".1f" if percent else ".3f"
+    unit = "pp" if percent else "bits/byte"
     best = " (chosen)" if point.duration == curve.best else ""
     return {
         "d": round(point.duration * 100, 4),

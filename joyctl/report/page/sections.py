@@ -9,7 +9,7 @@ from typing import Any
 from joyctl.report import findings, notes
 from joyctl.report.history import Curve, read_history
 from joyctl.report.page import tables
-from joyctl.report.page.blocks import Cell, Commands, Folded, Head, Notes, Part, Section, Table
+from joyctl.report.page.blocks import Cell, Commands, Fact, Facts, Folded, Head, Notes, Part, Section, Table
 from joyctl.report.page.costs import cost_parts
 from joyctl.report.page.curves import duration_figure
 from joyctl.report.page.effects import forest, heat_map
@@ -44,13 +44,35 @@ def _section(name: str, title: str, parts: Sequence[Part | None], lead: str = ""
 
 
 def _answer(report: Report, counts: Counts) -> Section:
-    curve = tuple(findings.duration_lines(report.curve, report.columns))
-    parts: list[Part | None] = [duration_figure(report), Notes(curve) if curve else None, heat_map(report, counts)]
+    parts: list[Part | None] = [_best(report), duration_figure(report), heat_map(report, counts)]
     if report.datasets is not None and (order := findings.rank_lines(report.datasets)):
         heads = tuple(Head(head, number=False) for head in findings.RANK_HEAD)
         rows = [tuple(Cell(cell) for cell in line) for line in order]
         parts.append(Table("Sources in order, by benchmark", heads, rows, (findings.RANK_NOTE,), sortable=False))
     return _section("answer", "", parts)
+
+
+def _best(report: Report) -> Facts | None:
+    """The best duration in large figures; None where there is none to choose."""
+    curve = report.curve
+    if curve is None or not curve.open_choice:
+        return None
+    if curve.kind == "none":
+        return Facts((Fact("best duration", "0 %", curve.rule),))
+    best, (gain, cost) = curve.best_point, findings.sides(curve, report.columns)
+    chosen, gained, paid = (
+        words.partition("[")
+        for words in (findings.best_words(curve), findings.gain_words(best), findings.cost_words(curve, best))
+    )
+    front = ", ".join(f"{point.duration * 100:.4g}" for point in curve.points if point.pareto)
+    return Facts(
+        (
+            Fact("best duration", chosen[0].strip(), f"95 % of resampled campaigns: [{chosen[2]} %"),
+            Fact("gain there", f"{gained[0].strip()} pp", f"[{gained[2].removesuffix(' pp')}, {gain}"),
+            Fact("cost there", paid[0].strip(), f"[{paid[2]}, {cost}"),
+            Fact("Pareto set", f"{front} %", "no other duration gains as much for less"),
+        )
+    )
 
 
 def _arms(report: Report, counts: Counts) -> Section:
