@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -98,11 +99,16 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:
     """What the campaign, with all it already holds, will be able to see; measured where its last report tells."""
+    return foresee(prepared.plan.runs, last_report(prepared.folder))
+
+
+def last_report(campaign: Path) -> dict[str, Any] | None:
+    """What the campaign's last report said; None where there is none or it is torn."""
     try:
-        report = json.loads((prepared.folder / "report" / "report.json").read_bytes())
+        found = json.loads((campaign / "report" / "report.json").read_bytes())
     except (OSError, ValueError):
-        report = None
-    return foresee(prepared.plan.runs, report)
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _can_detect(prepared: Prepared) -> list[Text]:

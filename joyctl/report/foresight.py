@@ -105,7 +105,7 @@ def _measured(report: Mapping[str, Any]) -> dict[Key, _Basis]:
         variance = statistics.median(delta["stderr"] for delta in deltas) ** 2
         df = n - 1.0 if first["few_clusters"] else first["clusters"] - 1.0
         share = None
-        if first["p_exact"] is not None:  # of 0 or 1 items: n * stderr**2 = share - delta**2, but for n - 1
+        if first.get("p_exact") is not None:  # of 0 or 1 items: n * stderr**2 = share - delta**2, but for n - 1
             share = statistics.median((n - 1) * d["stderr"] ** 2 + d["delta"] ** 2 for d in deltas)
         percent = bool(first["higher_is_better"]) and key[1] != "norm_correct_prob"
         found[key] = _Basis(n, Part(variance, df), share, noise.get(key), percent, measured=True)

@@ -53,8 +53,10 @@ def tokens(number: float) -> str:
 
 
 def hours(number: float) -> str:
-    """Hours in three digits, those below one as they are."""
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    """Hours in three digits, none below the second decimal."""
+    if 0 < number < 0.005:
+        return "< 0.01"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}" if number >= 1 else f"{number:.2f}"
 
 
 def _savings(cost: Cost) -> Figure:

@@ -64,13 +64,15 @@ def _best(report: Report) -> Facts | None:
         words.partition("[")
         for words in (findings.best_words(curve), findings.gain_words(best), findings.cost_words(curve, best))
     )
-    front = ", ".join(f"{point.duration * 100:.4g}" for point in curve.points if point.pareto)
+    front = [f"{point.duration * 100:.4g}" for point in curve.points if point.pareto]
     return Facts(
         (
             Fact("best duration", chosen[0].strip(), f"95 % of resampled campaigns: [{chosen[2]} %"),
             Fact("gain there", f"{gained[0].strip()} pp", f"[{gained[2].removesuffix(' pp')}, {gain}"),
             Fact("cost there", paid[0].strip(), f"[{paid[2]}, {cost}"),
-            Fact("Pareto set", f"{front} %", "no other duration gains as much for less"),
+            Fact(
+                "Pareto set", f"{len(front)} of {len(curve.points)}", f"{', '.join(front)} %: none gains more for less"
+            ),
         )
     )
 
