@@ -162,6 +162,14 @@ def test_clusters_are_numbered_from_0_in_the_order_of_the_file(tmp_path: Path) -
     assert read_items(path)["none"].clusters.tolist() == [0, 1, 0, 1]
 
 
+def test_equal_document_numbers_of_two_leaf_tasks_are_two_clusters(tmp_path: Path) -> None:
+    rows = [sample(i, leaf, "none", str(i), acc=1.0) for leaf in ("bbh_a", "bbh_b") for i in range(3)]
+    rows += [sample(i, leaf, "none", "shared", acc=1.0) for leaf in ("bbh_c", "bbh_d") for i in range(2)]
+    path = tmp_path / "samples.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_items(path)["none"].clusters.tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 6, 6]
+
+
 def test_a_report_is_the_same_either_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_campaign(tmp_path / "tiny")
     quick = render_json(report(folder))

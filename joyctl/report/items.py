@@ -92,7 +92,7 @@ class Known:
                 return known
         tasks, docs, hashes, clusters = (column.to_pylist() for column in table.columns)
         keys = tuple(zip(tasks, map(str, docs), strict=True))
-        alike.append(_Names(table, keys, tuple(hashes), _numbered(clusters)))
+        alike.append(_Names(table, keys, tuple(hashes), _numbered(clusters, keys)))
         return alike[-1]
 
 
@@ -158,7 +158,7 @@ def _columns(records: list[dict[str, Any]]) -> Items:
     try:
         keys = tuple((str(r["task"]), str(r["doc_id"])) for r in records)
         hashes = tuple(str(r["hash"]) for r in records)
-        clusters = _numbered(str(r["cluster"]) for r in records)
+        clusters = _numbered((str(r["cluster"]) for r in records), keys)
         columns = {name: np.array([float(r[name]) for r in records]) for name in _numeric(records[0])}
     except (KeyError, TypeError, ValueError) as error:
         raise TornItems(f"samples.jsonl holds an item without a usable value: {error}") from error
@@ -177,6 +177,9 @@ def _numeric(record: Mapping[str, Any]) -> list[str]:
     return [k for k, v in record.items() if k not in _NAMES and isinstance(v, int | float)]
 
 
-def _numbered(labels: Iterable[str]) -> Ints:
-    codes: dict[str, int] = {}
-    return np.array([codes.setdefault(label, len(codes)) for label in labels], dtype=np.int64)
+def _numbered(labels: Iterable[str], keys: Iterable[tuple[str, str]]) -> Ints:
+    """Clusters by number. An item labelled by its own document is a cluster of its own: of its leaf task, too, since
+    every leaf task of a group counts its documents from 0."""
+    codes: dict[str | tuple[str, str], int] = {}
+    own = (key if label == key[1] else label for label, key in zip(labels, keys, strict=True))
+    return np.array([codes.setdefault(label, len(codes)) for label in own], dtype=np.int64)
