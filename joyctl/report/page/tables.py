@@ -149,6 +149,8 @@ def _score_cell(counts: Counts, row: Row, column: Column) -> Cell:
     if cell.delta is not None:
         delta = cell.delta
         hint = f"{delta.verdict}; n {delta.n:,}" + (f"; right {right}" if right else "")
+        if delta.verdict == "no detectable difference" and delta.detectable > 0:
+            hint += f"; {amount(column, delta.detectable, '-')} {column.unit} would have been seen"
         tone = TONES[delta.mark]
         return Cell(amount(column, delta.delta), delta.delta, interval(column, delta), tone, delta.mark, hint)
     if cell.absolute is None:
