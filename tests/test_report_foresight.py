@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 from recipes_for_tests import recipe
 from report_campaign import put, write_campaign
+from rich.console import Console
 
+from joyctl.campaign.compare import compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.plan import Plan, plan
 from joyctl.campaign.spec import RunSpec
+from joyctl.cli.planscreen import last_report, plan_json, print_plan
+from joyctl.data.folder import DataFolder
+from joyctl.launch.prepare import Prepared
 from joyctl.recipe.suite import load_suite
 from joyctl.report.estimate import Estimate, Part
 from joyctl.report.exact import mcnemar_detectable
@@ -96,10 +102,25 @@ def test_a_single_run_with_known_noise_sees_less_than_three(tmp_path: Path) -> N
 
 
 def test_a_torn_report_is_no_report(tmp_path: Path) -> None:
-    from joyctl.cli.planscreen import last_report
-
     put(tmp_path / "report" / "report.json", {"deltas": []})
     assert last_report(tmp_path) == {"deltas": []}
     (tmp_path / "report" / "report.json").write_text('{"deltas": [')
     assert last_report(tmp_path) is None
     assert last_report(tmp_path / "nowhere") is None
+
+
+def test_the_plan_shows_it_on_screen_and_as_json(tmp_path: Path) -> None:
+    made = planned("core")
+    prepared = Prepared(tmp_path, made, compare(made, {}), DataFolder(tmp_path, {}, "", 0, "", ""))
+    screen = Console(file=io.StringIO(), width=120, highlight=False)
+    print_plan(prepared, next_command="joyctl sweep", console=screen)
+    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    sights = foresee(made.runs, None)
+    shown = " · ".join(f"{sight.key[0]} ±{sight.alone * 100:.1f} pp" for sight in sights)
+    assert f"each alone    {shown}" in text
+    assert "assumed: a run and its control answer 25 % of the items differently" in text
+    assert "run-to-run noise is not in it" in text
+    told = json.loads(plan_json(prepared))["power"]
+    assert [one["task"] for one in told] == ["mmlu", "gsm8k_cot", "humaneval"]
+    assert [one["detectable"] for one in told] == [sight.alone for sight in sights]
+    assert all(one["detectable"] < one["detectable_adjusted"] < 1 for one in told)
