@@ -294,6 +294,8 @@ def test_the_code_that_runs_is_a_copy(tmp_path: Path) -> None:
     (snapshot,) = (tmp_path / "slurm" / "code").iterdir()
     assert (snapshot / "joyctl" / "worker.py").exists() and (snapshot / "recipes" / "tiny.yaml").exists()
     assert (snapshot / "recipes" / "suites" / "micro.yaml").exists()
+    assert (snapshot / "recipes" / "published" / "paper.yaml").exists()  # recipes take it in
+    assert (snapshot / "joyctl" / "report" / "page" / "page.html.j2").exists()
     assert {"SNAPSHOT.json", "packages.txt"} <= {p.name for p in snapshot.iterdir()}
     scripts = [p.read_text() for p in (tmp_path / "slurm" / "arrays").glob("*.sh")]
     assert scripts and all(f"export PYTHONPATH={snapshot}" in text for text in scripts)

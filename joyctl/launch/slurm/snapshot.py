@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
-from joyctl.recipe.locate import PLACES, builtin_folder
+from joyctl.recipe.locate import PLACES, Kind, builtin_folder
 from joyctl.store.files import fsync_folder, write_json, write_text
 
 MARKER = "SNAPSHOT.json"
@@ -66,18 +66,19 @@ def digest() -> str:
 
 
 def _files() -> Iterator[tuple[str, bytes]]:
-    """(path in the snapshot, content) of the package and the built-in recipes, suites and clusters."""
+    """(path in the snapshot, content) of the package and all built-in files: recipes, suites, published, clusters."""
     package = Path(__file__).parents[2]
     for folder, _, names in sorted(os.walk(package)):
         for name in sorted(names):
-            if name.endswith((".py", ".yaml", "py.typed")):
+            if not name.endswith((".pyc", "~")):
                 path = Path(folder) / name
                 yield str(Path(package.name) / path.relative_to(package)), path.read_bytes()
-    for kind, place in PLACES.items():
-        folder_ = builtin_folder(kind)
-        if not folder_.is_relative_to(package):
-            for path in sorted(folder_.glob("*.yaml")):
-                yield f"{place}/{path.name}", path.read_bytes()
+    tops: tuple[Kind, ...] = ("recipe", "cluster")  # the others lie in their subfolders
+    for kind in tops:
+        top = builtin_folder(kind)
+        if not top.is_relative_to(package):
+            for path in sorted(top.rglob("*.yaml")):
+                yield f"{PLACES[kind]}/{path.relative_to(top)}", path.read_bytes()
 
 
 def _digest(files: dict[str, bytes]) -> str:
