@@ -56,7 +56,7 @@ def mcnemar_detectable(discordant: float, items: int, level: float = 0.05, power
     low, high = 0.0, 1.0
     if mcnemar_power(high, discordant, items, level) < power:
         return 1.0
-    while high - low > 1e-5:
+    while high - low > 1e-3 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if mcnemar_power(middle, discordant, items, level) >= power else (middle, high)
     return high

@@ -6,10 +6,11 @@ Sizes are those of the estimates they belong to (`estimate.Estimate`); the verdi
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
-from joyctl.report.estimate import Estimate
+from joyctl.report.estimate import Estimate, Part
 
 POWER = 0.8
 """Probability with which a smallest detectable difference is detected."""
@@ -43,10 +44,18 @@ def detectable(found: Estimate, level: float = 0.05, power_: float = POWER) -> f
     """Smallest true difference that is called at `level` with probability `power_`; 0 without any variance."""
     if found.stderr == 0:
         return 0.0
-    low, high = 0.0, found.stderr
-    while power(high, found, level) < power_:
+    parts = tuple((part.variance / found.stderr**2, part.df) for part in found.parts)
+    # In standard errors it depends on the parts' shares alone: with one part it is the same for a whole benchmark.
+    return found.stderr * _standard_errors(parts if len(parts) > 1 else ((1.0, parts[0][1]),), level, power_)
+
+
+@lru_cache(maxsize=1024)
+def _standard_errors(parts: tuple[tuple[float, float], ...], level: float, power_: float) -> float:
+    unit = Estimate(0.0, tuple(Part(share, df) for share, df in parts), 0, 0, few_clusters=False)
+    low, high = 0.0, 1.0
+    while power(high, unit, level) < power_:
         low, high = high, 2 * high
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if power(middle, found, level) >= power_ else (middle, high)
+        low, high = (low, middle) if power(middle, unit, level) >= power_ else (middle, high)
     return high

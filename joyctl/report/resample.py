@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,9 +40,21 @@ def cluster_sums(values: Floats, clusters: Ints) -> Floats:
 
 
 def _weights(clusters: int, draws: int, seed: int) -> Iterator[Floats]:
+    """The rows of `cluster_weights` in pieces; of few clusters, which many scores share, in one that is kept."""
+    if clusters * draws <= _CHUNK:
+        yield _kept(clusters, draws, seed)
+        return
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // clusters)
     for start in range(0, draws, step):
-        rows = min(step, draws - start)
-        drawn = rng.integers(0, clusters, (rows, clusters)) + np.arange(rows)[:, None] * clusters
-        yield np.bincount(drawn.ravel(), minlength=rows * clusters).reshape(rows, clusters).astype(np.float64)
+        yield _drawn(rng, clusters, min(step, draws - start))
+
+
+@lru_cache(maxsize=4)
+def _kept(clusters: int, draws: int, seed: int) -> Floats:
+    return _drawn(np.random.default_rng(seed), clusters, draws)
+
+
+def _drawn(rng: np.random.Generator, clusters: int, rows: int) -> Floats:
+    drawn = rng.integers(0, clusters, (rows, clusters)) + np.arange(rows)[:, None] * clusters
+    return np.bincount(drawn.ravel(), minlength=rows * clusters).reshape(rows, clusters).astype(np.float64)
