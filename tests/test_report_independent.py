@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
@@ -50,6 +50,7 @@ def test_clustered_standard_error_of_unequal_clusters_is_hc2_over_cluster_means(
     assert found.stderr == pytest.approx(fitted.HC2_se[0], **CLOSE)
 
 
+@settings(max_examples=30, deadline=None)  # statsmodels takes its time
 @given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=40))
 def test_holm_and_benjamini_hochberg_are_statsmodels(p_values: list[float]) -> None:
     for ours, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
