@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from joyctl.report.estimate import Estimate, Part, holm, over_seeds, ratio
+from joyctl.report.estimate import Estimate, Part, components, holm, over_seeds, ratio
 
 
 def ones(n: int) -> np.ndarray:
@@ -227,3 +227,33 @@ def test_holm_keeps_the_family_wise_error() -> None:
         p = [ratio(rng.normal(size=60), ones(60), np.arange(60)).p_value() for _ in range(12)]
         wrong += min(holm(p)) < 0.05
     assert wrong / 500 < 0.05 + 3.3 * math.sqrt(0.05 * 0.95 / 500)
+
+
+def test_few_clusters_over_seeds_cover_for_these_clusters() -> None:
+    rng = np.random.default_rng(9)
+    clusters = np.repeat(np.arange(4), 40)
+    fixed = np.array([0.2, -0.1, 0.0, -0.1])[clusters]  # of these four subjects; their mean is 0
+
+    def draw() -> Estimate:
+        item, seed, rest = rng.normal(size=160), rng.normal(size=(3, 1)), rng.normal(size=(3, 160))
+        return over_seeds(fixed + 0.3 * item + 0.03 * seed + 0.3 * rest, ones(160), clusters)
+
+    inside, rejected = coverage(draw, 0.0)
+    assert inside > 0.95 - SLACK
+    assert rejected < 0.05 + SLACK
+
+
+def test_of_few_clusters_what_is_subtracted_is_estimated_as_what_it_is_subtracted_from() -> None:
+    rng = np.random.default_rng(10)
+    clusters = np.repeat(np.arange(4), 30)
+    values = 0.1 * rng.normal(size=(3, 120)) + 0.5 * rng.normal(size=4)[clusters]
+    found = components(values, ones(120), clusters)
+    average = values.mean(axis=0)
+    residual = values - average - (values.mean(axis=1) - values.mean())[:, None]
+
+    def by_cluster(rows: np.ndarray) -> float:
+        sums = np.stack([np.bincount(clusters, weights=row) for row in rows])
+        return float((sums**2).sum()) / (3 / 4) / 120**2
+
+    assert found.interaction == pytest.approx(by_cluster(residual) / (2 * 3))
+    assert found.items == pytest.approx(by_cluster((average - values.mean())[None]) - found.interaction)

@@ -132,7 +132,7 @@ def ratio(numerator: Floats, denominator: Floats, clusters: Ints) -> Estimate:
     value = float(numerator.sum()) / float(denominator.sum())
     sampling = _Sampling(denominator, clusters)
     noise = 1e-12 * float(np.abs(numerator).sum())
-    variance = sampling.variance((numerator - value * denominator)[None], noise)
+    variance = max(sampling.variances((numerator - value * denominator)[None], noise))
     return Estimate(value, (Part(variance, sampling.df),), len(numerator), sampling.clusters, sampling.few)
 
 
@@ -163,10 +163,12 @@ def components(numerators: Floats, denominator: Floats, clusters: Ints) -> Compo
     average = numerators.mean(axis=0)
     sampling = _Sampling(denominator, clusters)
     noise = 1e-12 * float(np.abs(average).sum())
-    of_items = sampling.variance((average - values.mean() * denominator)[None], noise)
+    of_items = sampling.variances((average - values.mean() * denominator)[None], noise)
     residual = numerators - average - (values - values.mean())[:, None] * denominator
-    both = sampling.variance(residual, noise) / ((seeds - 1) * seeds)
-    return Components(max(of_items - both, 0.0), float(values.var(ddof=1)) / seeds, both, sampling.df)
+    both = [variance / ((seeds - 1) * seeds) for variance in sampling.variances(residual, noise)]
+    # Of few clusters there are two estimates of each, by cluster and by item: those of one kind belong together.
+    items, interaction = max((whole - part, part) for whole, part in zip(of_items, both, strict=True))
+    return Components(max(items, 0.0), float(values.var(ddof=1)) / seeds, interaction, sampling.df)
 
 
 def over_seeds(numerators: Floats, denominator: Floats, clusters: Ints) -> Estimate:
@@ -263,16 +265,17 @@ class _Sampling:
         self.few = effective < FEW_CLUSTERS
         self.df = n - 1.0 if self.few else effective - 1.0
 
-    def variance(self, residuals: Floats, noise: float) -> float:
-        """Sum over rows of residuals, shape (rows, items), of the variance of their sum over the denominator's.
+    def variances(self, residuals: Floats, noise: float) -> list[float]:
+        """Sums over rows of residuals, shape (rows, items), of the variance of their sum over the denominator's.
 
-        A root below `noise`, the rounding of constant values, counts as exactly 0.
+        By cluster, and where these are few also by item. A root below `noise`, the rounding of constant values, counts
+        as exactly 0.
         """
-        found = 0.0
+        size = int(self._there[-1]) + 1
+        sums = np.stack([np.bincount(self._index, weights=row, minlength=size) for row in residuals])
+        found = []
         if self.clusters > 1:
-            size = int(self._there[-1]) + 1
-            sums = np.stack([np.bincount(self._index, weights=row, minlength=size) for row in residuals])
-            found = float((np.square(sums[:, self._there]) / (1 - self._shares)).sum())
+            found.append(float((np.square(sums[:, self._there]) / (1 - self._shares)).sum()))
         if self.few:
-            found = max(found, float((np.square(residuals) / (1 - self._item_shares)).sum()))
-        return 0.0 if math.sqrt(found) <= noise else found / self._total**2
+            found.append(float((np.square(residuals) / (1 - self._item_shares)).sum()))
+        return [0.0 if math.sqrt(square) <= noise else square / self._total**2 for square in found]
