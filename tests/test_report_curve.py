@@ -234,9 +234,7 @@ def test_without_any_effect_nothing_speaks_for_a_duration(tmp_path: Path) -> Non
     curve = curve_of(made)
     assert (curve.best, curve.kind) == (0.0, "none")
     assert [point.value for point in curve.points] == [0.0, 0.0, 0.0]
-    assert "best duration: 0 %, since no duration's gain is detectable: do not upsample" in screen(
-        render_table(made), 200
-    )
+    assert "best duration: none, since no duration's mean gain is detectable" in screen(render_table(made), 200)
     assert "trade-off" not in made.conclusion
 
 

@@ -143,7 +143,9 @@ def _labels(sights: Sequence[Sight]) -> dict[tuple[str, str, str], str]:
 
 
 def _size(name: str, sight: Sight, size: float) -> str:
-    return f"{name} ±{size * 100:.1f} pp" if sight.percent else f"{name} ±{size:.3f}"
+    if sight.percent:
+        return f"{name} ±{size * 100:.1f} pp" if size <= 1 else f"{name} not even 100 pp"
+    return f"{name} ±{size:.3f}"
 
 
 def _sight_json(sight: Sight) -> dict[str, Any]:

@@ -23,7 +23,7 @@ Kind = Literal["trade-off", "largest gain", "none"]
 _RULES: Mapping[Kind, str] = {
     "trade-off": "the largest gain less cost, each as a share of its largest change over the durations",
     "largest gain": "the largest gain, since no duration's cost is detectable",
-    "none": "no duration's gain is detectable: do not upsample",
+    "none": "no duration's mean gain is detectable",
 }
 
 

@@ -21,7 +21,7 @@ def duration_lines(curve: DurationCurve | None, columns: Sequence[Column]) -> li
     if curve is None or not curve.open_choice:
         return []
     if curve.kind == "none":
-        lines = [f"best duration: 0 %, since {curve.rule}"]
+        lines = [f"best duration: none, since {curve.rule}"]
     else:
         gain, cost = sides(curve, columns)
         best = curve.best_point

@@ -194,7 +194,7 @@ def _delta_line(report: Report, delta: Delta) -> tuple[str, ...]:
         f"{delta.p:.2g}",
         f"{delta.p_adjusted:.2g}",
         f"{delta.q:.2g}",
-        column.amount(delta.detectable, "-"),
+        column.size(delta.detectable),
         delta.family,
         delta.verdict,
     )

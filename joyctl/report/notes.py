@@ -40,7 +40,7 @@ def detectable_notes(report: Report) -> list[str]:
             if (delta.family, delta.key, delta.verdict) == ("headline", column.key, "no detectable difference")
         ]
         if sizes:
-            low, high = column.amount(min(sizes), "-"), column.amount(max(sizes), "-")
+            low, high = column.size(min(sizes)), column.size(max(sizes))
             parts.append(f"{column.label} {low if low == high else f'{low} to {high}'} {column.unit}")
     if not parts:
         return []

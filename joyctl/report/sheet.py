@@ -52,6 +52,10 @@ class Column:
         metric = self.key[1]
         return f"gold {self.unit}" if metric == GOLD_BITS else metric if metric in PROXY_UNITS else self.unit
 
+    def size(self, value: float) -> str:
+        """A detectable difference as this column shows it; a fraction above 1 is out of any score's reach."""
+        return ">100" if self.percent and value > 1 else self.amount(value, "-")
+
     def amount(self, value: float, sign: str = "+") -> str:
         """`value` as this column shows it, without its unit; sign "+" always, "-" only when negative."""
         return f"{value * 100:{sign}.1f}" if self.percent else f"{value:{sign}.3f}"

@@ -27,7 +27,12 @@ def duration_figure(report: Report) -> Figure | None:
         return None
     targeted = [column for column in report.columns if column.key in curve.targeted]
     general = [report.every[key] for key in curve.general if key in report.every]
-    best = duration_label(curve.best)
+    chosen = (
+        f"Dashed: the duration chosen, {duration_label(curve.best)}; shaded: where 95 % of resampled campaigns choose. "
+        f"Rule: {curve.rule}."
+        if curve.kind != "none"
+        else f"None is chosen: {curve.rule}."
+    )
     losses = " and ".join(column.label for column in general) or "general loss"
     points = ", ".join(
         f"{duration_label(p.duration)}: gain {p.gain * 100:+.1f} pp, cost {cost_words(curve, p)}" for p in curve.points
@@ -39,8 +44,7 @@ def duration_figure(report: Report) -> Figure | None:
     )
     caption = (
         f"Bold: mean over {', '.join(c.label for c in targeted) or 'no benchmark'}, and {losses}, with 95 % intervals. "
-        f"Filled points: no other duration gains as much for less. Dashed: the duration chosen, {best}; shaded: where "
-        f"95 % of resampled campaigns choose. Rule: {curve.rule}."
+        f"Filled points: no other duration gains as much for less. {chosen}"
     )
     return Figure("duration-curve", (gain, cost), caption, across=2)
 
@@ -86,7 +90,7 @@ def _panel(report: Report, curve: DurationCurve, columns: Sequence[Column], room
     ]
     rows: dict[str, Rows] = {
         "points": data,
-        "chosen": [chosen],
+        "chosen": [chosen] if curve.kind != "none" else [],
         "zero": [{"zero": 0}],
         "thin": thin,
         "ends": _ends(thin),

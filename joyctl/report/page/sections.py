@@ -58,7 +58,7 @@ def _best(report: Report) -> Facts | None:
     if curve is None or not curve.open_choice:
         return None
     if curve.kind == "none":
-        return Facts((Fact("best duration", "0 %", curve.rule),))
+        return Facts((Fact("best duration", "none", curve.rule),))
     best, (gain, cost) = curve.best_point, findings.sides(curve, report.columns)
     chosen, gained, paid = (
         words.partition("[")

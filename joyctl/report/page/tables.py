@@ -86,8 +86,8 @@ def noise_and_power(report: Report) -> Table | None:
         rows.append(
             (
                 Cell(column.label, under=column.unit),
-                _value(column, median(seen) if seen else None),
-                Cell(f"{amount(column, seen[0], '-')}–{amount(column, seen[-1], '-')}" if seen else "–"),
+                Cell(column.size(median(seen)), median(seen)) if seen else Cell("–"),
+                Cell(f"{column.size(seen[0])}–{column.size(seen[-1])}" if seen else "–"),
                 _value(column, floor.phase_sd if floor else None, f"{floor.phase_df} df" if floor else ""),
                 _value(column, floor.trunk_sd if floor else None, f"{floor.trunk_df} df" if floor else ""),
             )
@@ -150,7 +150,7 @@ def _score_cell(counts: Counts, row: Row, column: Column) -> Cell:
         delta = cell.delta
         hint = f"{delta.verdict}; n {delta.n:,}" + (f"; right {right}" if right else "")
         if delta.verdict == "no detectable difference" and delta.detectable > 0:
-            hint += f"; {amount(column, delta.detectable, '-')} {column.unit} would have been seen"
+            hint += f"; {column.size(delta.detectable)} {column.unit} would have been seen"
         tone = TONES[delta.mark]
         return Cell(amount(column, delta.delta), delta.delta, interval(column, delta), tone, delta.mark, hint)
     if cell.absolute is None:
@@ -174,7 +174,7 @@ def _difference_line(report: Report, counts: Counts, delta: Delta) -> tuple[Cell
         Cell(f"{delta.n:,}", delta.n, hint=f"right {right}" if right else ""),
         Cell(f"{delta.p_adjusted:.2g}", delta.p_adjusted),
         Cell(f"{delta.q:.2g}", delta.q),
-        Cell(f"±{amount(column, found, '-')}", found) if found > 0 else Cell("–"),
+        Cell(f"±{column.size(found)}", found) if found > 0 else Cell("–"),
         Cell(delta.verdict, under=delta.family),
     )
 
