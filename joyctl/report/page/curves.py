@@ -64,9 +64,12 @@ def _panel(report: Report, curve: DurationCurve, columns: Sequence[Column], room
     last = max(p.duration for p in curve.points) * 100
     chosen = {"from": max(0.0, curve.best_low * 100), "to": min(last, curve.best_high * 100), "best": curve.best * 100}
     shade = of("chosen")
-    layers = [
+    choice = [
         shade.mark_rect(color=colour("faint"), opacity=0.18).encode(x=alt.X("from:Q"), x2=alt.X2("to")),
         shade.mark_rule(color=colour("soft"), strokeDash=[4, 3]).encode(x=alt.X("best:Q")),
+    ]
+    layers = [
+        *(choice if curve.kind != "none" else []),
         of("zero").mark_rule(color=colour("soft"), strokeWidth=1).encode(y=alt.Y("zero:Q")),
         chart.mark_area(color=tone, opacity=0.16).encode(x=x, y=alt.Y("low:Q", title=None), y2=alt.Y2("high")),
     ]
@@ -90,7 +93,7 @@ def _panel(report: Report, curve: DurationCurve, columns: Sequence[Column], room
     ]
     rows: dict[str, Rows] = {
         "points": data,
-        "chosen": [chosen] if curve.kind != "none" else [],
+        "chosen": [chosen],
         "zero": [{"zero": 0}],
         "thin": thin,
         "ends": _ends(thin),
