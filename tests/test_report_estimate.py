@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from simulated import MMLU
 
 from joyctl.report.estimate import Estimate, Part, components, holm, over_seeds, ratio
 
@@ -257,3 +258,66 @@ def test_of_few_clusters_what_is_subtracted_is_estimated_as_what_it_is_subtracte
 
     assert found.interaction == pytest.approx(by_cluster(residual) / (2 * 3))
     assert found.items == pytest.approx(by_cluster((average - values.mean())[None]) - found.interaction)
+
+
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+NODES = (np.arange(400) + 0.5) / 400
+
+
+def coverage_of(df: int, share: float, level: float, half_width) -> float:  # type: ignore[no-untyped-def]
+    """Coverage of an interval for two variances, by numerical integration: that of items is known, 1 - `share`, that of
+    seeds, `share`, is estimated with `df` degrees of freedom, whose chi-square is taken at 400 quantiles."""
+    drawn = share * stats.chi2.ppf(NODES, df) / df
+    halves = np.array([half_width(1 - share, variance, df, level) for variance in drawn])
+    return float((2 * stats.norm.cdf(halves) - 1).mean())
+
+
+def ours(items: float, seeds: float, df: int, level: float) -> float:
+    return Estimate(0.0, (Part(items, 1e9), Part(seeds, df)), 1, 1, few_clusters=False).half_width(level)
+
+
+def sum_of_squares(items: float, seeds: float, df: int, level: float) -> float:
+    z, t = stats.norm.ppf(0.5 + level / 2), stats.t.ppf(0.5 + level / 2, df)
+    return math.sqrt(z**2 * items + t**2 * seeds)
+
+
+def satterthwaite(items: float, seeds: float, df: int, level: float) -> float:
+    pooled = (items + seeds) ** 2 / (seeds**2 / df + items**2 / 1e9)
+    return float(stats.t.ppf(0.5 + level / 2, pooled)) * math.sqrt(items + seeds)
+
+
+@pytest.mark.parametrize("df", [2, 4, 9])
+def test_interval_of_two_variances_is_calibrated_for_any_share(df: int) -> None:
+    found = [coverage_of(df, share, 0.95, ours) for share in SHARES]
+    assert min(found) > 0.945 and max(found) < 0.966
+    for level in (0.99, 0.999):
+        errors = [1 - coverage_of(df, share, level, ours) for share in SHARES]
+        assert max(errors) < 1.2 * (1 - level)
+
+
+def test_the_two_usual_ways_are_not() -> None:
+    assert max(coverage_of(2, share, 0.95, sum_of_squares) for share in SHARES) > 0.97
+    assert 0.915 < min(coverage_of(2, share, 0.95, satterthwaite) for share in SHARES) < 0.93
+
+
+def test_with_two_seeds_the_interval_is_wide_and_never_narrow() -> None:
+    found = [coverage_of(1, share, 0.95, ours) for share in SHARES]
+    assert min(found) > 0.945 and 0.97 < max(found) < 0.985
+
+
+@pytest.mark.parametrize("common", [0.0, 0.001, 0.01, 0.05, 0.2])
+def test_clusters_of_mmlus_sizes_are_covered_better_than_with_the_usual_factor(common: float) -> None:
+    """`common` is the variance of what a cluster's items have in common, an item's own being 1."""
+    rng, sizes = np.random.default_rng(11), np.asarray(MMLU)
+    shares = sizes / sizes.sum()
+    means = rng.normal(size=(20_000, len(sizes))) * np.sqrt(common + 1 / sizes)
+    values = (means * shares).sum(axis=1)
+    squares = ((means - values[:, None]) * shares) ** 2
+    edge = stats.t.ppf(0.975, 1 / (shares**2).sum() - 1)
+
+    def covered(variances: np.ndarray) -> float:
+        return float((np.abs(values) <= edge * np.sqrt(variances)).mean())
+
+    corrected, usual = covered((squares / (1 - shares)).sum(axis=1)), covered(squares.sum(axis=1) * 57 / 56)
+    assert 0.942 < corrected < 0.953
+    assert 0.937 < usual < corrected

@@ -55,10 +55,11 @@ class Estimate:
             (v + w) * (t_v**2 + (t_w**2 - t_v**2) * s**k),   k = 1 + t_v / t_w
 
         which is exact where one part dominates. With k = 1 this is the sum of t**2 * variance (F. Graybill and C. Wang,
-        J. of the American Statistical Association 75, 1980), too wide between, with 97 % instead of 95 at three seeds;
-        Satterthwaite's pooled degrees of freedom are too narrow there, 91 to 92 %. This k, found by numerical
-        integration over all shares, keeps 94.5 to 96.5 % from three seeds on (two seeds: up to 98 %), and no more than
-        1.2 times the nominal error at levels down to 0.001. `python benchmarks/simulate.py` shows it by simulation.
+        J. of the American Statistical Association 75, 1980), too wide between, with up to 97.7 % instead of 95 at
+        three seeds; Satterthwaite's pooled degrees of freedom are too narrow there, down to 92.2 %. This k keeps 94.9
+        to 96.5 % for any share from three seeds on (two seeds: up to 98.3 %), and no more than 1.1 times the nominal
+        error at 0.01 and 0.001, by numerical integration (tests/test_report_estimate.py) and by simulation
+        (benchmarks/simulate.py).
         """
         return math.sqrt(self._square(0.5 - level / 2))
 
@@ -113,8 +114,9 @@ def ratio(numerator: Floats, denominator: Floats, clusters: Ints) -> Estimate:
 
     which is the clustered standard error of E. Miller, Adding Error Bars to Evals (arXiv 2411.00640, section 2.2) with
     Bell and McCaffrey's correction for clusters of unequal size (CR2; Survey Methodology 28, 2002). Equal clusters make
-    it the usual factor G / (G - 1), singletons the ordinary standard error of the mean. Over MMLU's subjects, of 100 to
-    1,534 questions, 95 % intervals cover 94 to 95 % with it and down to 93.6 with the usual factor.
+    it the usual factor G / (G - 1), singletons the ordinary standard error of the mean. Over subjects of
+    MMLU's sizes, 100 to 1,534 questions, 95 % intervals cover 94.2 to 95.2 % with it, 93.8 to 95.1 with that factor
+    (tests/test_report_estimate.py).
 
     Degrees of freedom: G' - 1, where G' = 1 / sum_c w_c**2 counts unequal clusters for less (Satterthwaite's
     approximation for independent items; compare Carter, Schnepel and Steigerwald, Review of Economics and Statistics
