@@ -15,10 +15,7 @@ from joyctl.report.judge import ALPHA
 from joyctl.report.lmeval_files import Side
 from joyctl.report.sheet import Column
 from joyctl.report.side_by_side import Line, SideBySide, score_name
-
-_STYLES = {"▲": "green", "▼": "red"}
-# For terminals without Unicode: a character for a character.
-_PLAIN = str.maketrans("▲▼△▽·→…", "AV^v.>.")
+from joyctl.report.tables import PLAIN, STYLES
 
 
 def render_side_by_side(found: SideBySide) -> RenderableType:
@@ -37,7 +34,7 @@ class _Screen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for part in _screen(self.found, console, options):
             if options.ascii_only and isinstance(part, Text):
-                part.plain = part.plain.translate(_PLAIN)
+                part.plain = part.plain.translate(PLAIN)
             yield part
 
 
@@ -146,7 +143,7 @@ def _table(found: SideBySide, form: _Form, ascii_only: bool, *, fold: bool) -> T
         before = line.delta.task
         for cell in cells:
             if ascii_only:
-                cell.plain = cell.plain.translate(_PLAIN)
+                cell.plain = cell.plain.translate(PLAIN)
         table.add_row(*cells)
     return table
 
@@ -178,7 +175,7 @@ def _cells(line: Line, form: _Form, widths: _Widths, *, first: bool) -> list[Tex
     metric = score_name(delta.metric, delta.filter)
     value, low, high = _texts(line)
     value = f"{value:>{widths.value}}"
-    sign = _STYLES.get(delta.mark, style)
+    sign = STYLES.get(delta.mark, style)
     if form.stacked:
         difference = Text.assemble((f"{value} {delta.mark}", sign), (f"\n[{low}, {high}]", "dim"))
     else:

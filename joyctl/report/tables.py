@@ -16,9 +16,9 @@ from joyctl.report.deltas import Delta
 from joyctl.report.report import Report
 from joyctl.report.sheet import Cell, Column, Row
 
-_STYLES = {"▲": "green", "▼": "red"}
+STYLES = {"▲": "green", "▼": "red"}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-PLAIN = str.maketrans("▲▼△▽·±–→⁰¹²³⁴⁵⁶⁷⁸⁹", "AV^v.~->0123456789")
+PLAIN = str.maketrans("▲▼△▽·±–→…⁰¹²³⁴⁵⁶⁷⁸⁹", "AV^v.~->.0123456789")
 """For terminals without Unicode: a character for a character, so that styles stay where they are."""
 
 
@@ -185,7 +185,7 @@ def _cell(row: Row, column: Column, cell: Cell, widths: _Widths, form: _Form) ->
 
 def _difference(column: Column, delta: Delta, widths: _Widths, form: _Form) -> Text:
     mark = delta.mark
-    style = _STYLES.get(mark, "")
+    style = STYLES.get(mark, "")
     value = f"{column.amount(delta.delta):>{widths.value}}"
     low, high = column.amount(delta.low, "-"), column.amount(delta.high, "-")
     if not column.higher_is_better and not form.loss_intervals:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import altair as alt
 
-from joyctl.report import costwords
 from joyctl.report.cost import Cost
+from joyctl.report.costwords import amount, cost_notes, hours, money
 from joyctl.report.page.blocks import Cell, Chart, Fact, Facts, Figure, Head, Notes, Part, Table
 from joyctl.report.page.spec import finished, of
 from joyctl.report.page.theme import colour
@@ -16,9 +16,9 @@ def cost_parts(cost: Cost | None) -> tuple[Part, ...]:
     if cost is None:
         return ()
     saved = cost.separate_tokens / cost.tokens if cost.tokens else None
-    facts = [Fact("tokens trained", tokens(cost.tokens), f"{cost.flops:.2g} FLOPs")]
+    facts = [Fact("tokens trained", amount(cost.tokens), f"{cost.flops:.2g} FLOPs")]
     if saved is not None and cost.separate_tokens:
-        full = f"{tokens(cost.separate_tokens)} tokens as separate full runs"
+        full = f"{amount(cost.separate_tokens)} tokens as separate full runs"
         facts.append(Fact("saved by branching", f"{saved:.1f}×", full))
     facts.append(
         Fact(f"{cost.unit}-hours", hours(cost.hours), f"{hours(cost.wasted_hours)} of them lost in failed attempts")
@@ -26,9 +26,9 @@ def cost_parts(cost: Cost | None) -> tuple[Part, ...]:
     if cost.separate_hours is not None:
         facts.append(Fact(f"{cost.unit}-hours of full runs", hours(cost.separate_hours), "at the same speed"))
     if cost.money is not None:
-        lost = f"{cost.wasted_money:,.2f} of it lost" if cost.wasted_money else "none of it lost"
-        full = f"; full runs {cost.separate_money:,.2f}" if cost.separate_money is not None else ""
-        facts.append(Fact("money", f"{cost.money:,.2f} {cost.currency}", lost + full))
+        lost = f"{money(cost.wasted_money, cost.currency)} of it lost" if cost.wasted_money else "none of it lost"
+        full = f"; full runs {money(cost.separate_money, cost.currency)}" if cost.separate_money is not None else ""
+        facts.append(Fact("money", money(cost.money, cost.currency), lost + full))
     parts: list[Part] = [Facts(tuple(facts))]
     if cost.separate_tokens and cost.tokens:
         parts.append(_savings(cost))
@@ -39,33 +39,18 @@ def cost_parts(cost: Cost | None) -> tuple[Part, ...]:
         ]
         heads = (Head("stage", number=False), Head(f"{cost.unit}-hours"), Head("share"))
         parts.append(Table("Hours by stage, all attempts", heads, rows))
-    if lines := costwords.cost_notes(cost):
+    if lines := cost_notes(cost):
         parts.append(Notes(tuple(f"{line}." for line in lines)))
     return tuple(parts)
 
 
-def tokens(number: float) -> str:
-    """A number of tokens in three digits: `6.15 M`, `1.20 B`."""
-    for size, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g} {name}"
-    return f"{number:,.0f}"
-
-
-def hours(number: float) -> str:
-    """Hours in three digits, none below the second decimal."""
-    if 0 < number < 0.005:
-        return "< 0.01"
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}" if number >= 1 else f"{number:.2f}"
-
-
 def _savings(cost: Cost) -> Figure:
     data = [
-        {"what": "this campaign", "tokens": cost.tokens, "text": tokens(cost.tokens), "ink": colour("better")},
+        {"what": "this campaign", "tokens": cost.tokens, "text": amount(cost.tokens), "ink": colour("better")},
         {
             "what": "separate full runs",
             "tokens": cost.separate_tokens,
-            "text": tokens(cost.separate_tokens),
+            "text": amount(cost.separate_tokens),
             "ink": colour("trunk"),
         },
     ]
@@ -82,6 +67,6 @@ def _savings(cost: Cost) -> Figure:
     )
     made = finished(alt.layer(*layers), {"bars": data}, "Tokens to train", "", 64)
     made["padding"] = {"left": 2, "top": 2, "bottom": 2, "right": 60}
-    said = f"Tokens: this campaign {tokens(cost.tokens)}, separate full runs {tokens(cost.separate_tokens)}."
+    said = f"Tokens: this campaign {amount(cost.tokens)}, separate full runs {amount(cost.separate_tokens)}."
     caption = "The same arms, each trained from scratch instead of branched from a shared base run."
     return Figure("savings", (Chart("savings", made, said),), caption)
