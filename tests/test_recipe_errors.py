@@ -117,7 +117,7 @@ def test_the_recipe_that_the_tests_spoil_is_sound():
         (
             "drop_at: [0.2]",
             "policy: renormalize",
-            "19:11 phase.policy: 'renormalize' does not do; give renormalise, shrink or replace:<source>",
+            "19:11 phase.policy: 'renormalize' does not do; give renormalise, renormalise-category, shrink or replace:<source>",
         ),
         ("math: 0.9", "maht: 0.9", "9:25 mixes.upsampled.maht: unknown source 'maht'; did you mean 'math'?"),
         ("math: 0.9", "books: 0.9", "9:25 mixes.upsampled.books: unknown source 'books'; the sources are math, web"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from joyctl.campaign.spec import SegmentSpec
 from joyctl.recipe.types import Schedule
 
 
@@ -25,3 +26,11 @@ def lr_at(schedule: Schedule, peak: float, step: int, total_steps: int) -> float
     progress = (step - start) / (total_steps + 1 - start)
     shape = 1.0 - progress if schedule.kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
     return peak * (schedule.min_lr_factor + (1.0 - schedule.min_lr_factor) * shape)
+
+
+def segment_lr(segment: SegmentSpec, step: int) -> float:
+    """LR of optimizer step `step` in training `segment`: what plan, audit and training all ask.
+
+    Raises ValueError for a step outside 1..total_steps.
+    """
+    return lr_at(segment.schedule, segment.optimizer.lr, step, segment.total_steps)

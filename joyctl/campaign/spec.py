@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from joyctl.recipe.types import Aggregate, Model, Optimizer, Schedule, Strict, SuiteTask, Training
+from joyctl.recipe.types import Aggregate, Average, Model, Optimizer, Schedule, Strict, SuiteTask, Training
 
 Stage = Literal["train", "export", "eval", "score"]
 """`eval` scores and generates on the GPU; `score` executes generated code in the sandbox, on the processor."""
@@ -30,6 +30,44 @@ class OrderSpec(Strict):
     """Mixes in order of their start rows; a branch has the trunk's phase first, then its own."""
     seed: int
     """Seed of the trunk's data order."""
+    start_row: int | None = None
+    """Global row at which the order begins, where a base trained elsewhere stands before it; else it begins at 0."""
+    seen: dict[str, int] | None = None
+    """Rows of every source that such a base has seen: they come again only when the source's epoch is over."""
+
+
+class BaseSpec(Strict):
+    """Where a trunk goes on from that was trained elsewhere."""
+
+    kind: Literal["dcp", "hf"]
+    """`dcp`: torchtitan's checkpoint with optimizer state; `hf`: a Hugging Face folder, without."""
+    path: str
+    """Absolute path of the checkpoint or folder; not part of the identity."""
+    step: int
+    """Steps of the run that it has behind it."""
+    sha256: str
+    """Its digest (joyctl.store.digest)."""
+    rewarm: int = 0
+    """Steps after `step` over which the LR rises from zero to the schedule's."""
+
+
+class Redecay(Strict):
+    """The LR of a phase of protocol `redecay`: from the schedule's at its branch to zero."""
+
+    start_step: int
+    """The branch."""
+    end_step: int
+    """Where it would reach zero one step later: the end of the phase."""
+
+
+class Protocol(Strict):
+    """How phases are trained and read off; only runs of equal protocol compare."""
+
+    lr: Literal["continue", "redecay"] = "continue"
+    average: Average | None = None
+    optimizer: Literal["carried on", "started anew"] = "carried on"
+    """What became of the optimizer's state where the campaign's own training begins."""
+    rewarm: int = 0
 
 
 class SegmentSpec(Strict):
@@ -55,10 +93,20 @@ class SegmentSpec(Strict):
     tokenizer_sha256: str
     data_folder: str
     """Absolute path of the tokenised data; not part of the identity."""
+    base: BaseSpec | None = None
+    """What the trunk goes on from; also in the identity of everything after it."""
+    redecay: Redecay | None = None
+    """Set in the phases of protocol `redecay`."""
+    average: Average | None = None
+    """Which checkpoints at its end are kept and averaged at export; only where a run ends."""
 
     def identity(self) -> dict[str, object]:
-        """What determines the trained weights, and nothing else (no path, no name)."""
-        return self.model_dump(mode="json", exclude={"id", "parent", "data_folder"})
+        """What determines the trained weights, and nothing else (no path, no name, nothing without effect)."""
+        exclude: dict[str, bool | dict[str, bool]] = {"id": True, "parent": True, "data_folder": True}
+        exclude["base"] = {"path": True}
+        if self.schedule.kind in ("linear", "cosine") and self.redecay is None:
+            exclude["schedule"] = {"cooldown": True, "cooldown_shape": True}
+        return self.model_dump(mode="json", exclude=exclude, exclude_none=True)
 
 
 class EvalSpec(Strict):
@@ -151,6 +199,13 @@ class RunSpec(Strict):
     policy: str | None
     changed: dict[str, str]
     """Swept recipe keys in which this run differs, with their values."""
+    added: str | None = None
+    """Source that a probe adds."""
+    share: float | None = None
+    """Its share of the phase."""
+    beside: str | None = None
+    """Source that takes the rest of a probe's phase; None where that is the base mix."""
+    protocol: Protocol = Protocol()
     mix: dict[str, float]
     """Share of tokens by source in the phase (the base mix for the control)."""
     branch_step: int | None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joyctl.recipe.cluster import LocalCluster, SlurmCluster
-    from joyctl.recipe.types import Data, Mixes, Model, Phase, PublishedNumbers, Reference, Suite, Training
+    from joyctl.recipe.types import Base, Data, Mixes, Model, Phase, PublishedNumbers, Reference, Suite, Training
 
 Loc = tuple[str | int, ...]
 
@@ -50,6 +50,16 @@ def check_mixes(mixes: Mixes) -> Iterator[Finding]:
         if not sum(weights.values()):
             message = "weights sum to nothing; give at least one source a weight above 0"
             yield Finding((name,), message, tuple((name, source) for source in weights))
+
+
+def check_base(base: Base) -> Iterator[Finding]:
+    """Exactly one of `dcp` and `hf`, and of a Hugging Face folder where it stands."""
+    if (base.dcp is None) == (base.hf is None):
+        message = "give either 'dcp' (a checkpoint of torchtitan's) or 'hf' (a Hugging Face folder)"
+        yield Finding((), message, (("dcp",), ("hf",)))
+    elif base.hf is not None and base.step is None:
+        message = "missing; a Hugging Face folder does not say at which step of this run it stands"
+        yield Finding(("step",), message, at_key=True)
 
 
 def check_model(model: Model) -> Iterator[Finding]:

@@ -1,0 +1,71 @@
+"""What all types of a recipe are built on: frozen, no unknown keys, and the kinds of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from joyctl.recipe import rules
+
+# Editors and joyctl's own messages show `patternErrorMessage` where a pattern does not match.
+NAME = "use lower-case letters, digits and '_', beginning with a letter"
+_FOLDER = "use lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"
+_METRIC = "give metric,filter as lm-eval names them, such as acc_norm,none"
+_REFERENCE = "use lower-case letters, digits, '_' and '-', beginning with a letter or digit"
+_POLICY = "give renormalise, renormalise-category, shrink or replace:<source>"
+_WITHIN = "give tokens, uniform, temperature:T or weights by source"
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", json_schema_extra={"patternErrorMessage": NAME})]
+FolderName = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", json_schema_extra={"patternErrorMessage": _FOLDER})
+]
+ReferenceName = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", json_schema_extra={"patternErrorMessage": _REFERENCE})
+]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Category = Literal["large_cc", "small_cc", "domain", "code"]
+DropPolicy = Annotated[
+    str,
+    Field(
+        pattern=r"^(renormalise|renormalise-category|shrink|replace:[a-z][a-z0-9_]*)$",
+        json_schema_extra={"patternErrorMessage": _POLICY},
+    ),
+]
+Within = (
+    Annotated[
+        str,
+        Field(
+            pattern=r"^(tokens|uniform|temperature:[0-9]+(\.[0-9]+)?)$",
+            json_schema_extra={"patternErrorMessage": _WITHIN},
+        ),
+    ]
+    | dict[Name, Weight]
+)
+MetricAndFilter = Annotated[
+    str, Field(pattern=r"^[^,\s]+,[^,\s]+$", json_schema_extra={"patternErrorMessage": _METRIC})
+]
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    # No infinities: they have no place in JSON, and none of these settings means anything with one.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def _refuse(self, findings: Iterable[rules.Finding]) -> Self:
+        """Raise one ValidationError for all findings, each at its own key; self when there is none."""
+        errors = [
+            InitErrorDetails(
+                type=PydanticCustomError("rule", "{message}", {"message": f.message, "finding": f}),
+                loc=f.loc,
+                input=None,
+            )
+            for f in findings
+        ]
+        if errors:
+            raise ValidationError.from_exception_data(type(self).__name__, errors)
+        return self
