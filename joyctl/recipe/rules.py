@@ -319,14 +319,11 @@ _LENGTH: tuple[Loc, ...] = (("training", "tokens"), ("training", "seq_len"), ("t
 
 def _check_cooldown(schedule: Schedule, training: Training | None, phase: Phase | None) -> Iterator[Finding]:
     """A cooldown is some steps, so is the warm-up that inverse_sqrt rests on, and a shape is that of some fall."""
-    needed = ["warmup"] if schedule.kind == "inverse_sqrt" else []
-    for key in (*needed, "cooldown"):
+    for key in ("warmup", "cooldown") if schedule.kind == "inverse_sqrt" else ("cooldown",):
         share = getattr(schedule, key)
         if training is not None and share and not round(share * training.steps):
             message = f"{share} of {training.steps:,} steps rounds to no step at all"
-            yield Finding(
-                ("schedule", key), message, tuple(("training", of) for of in ("tokens", "seq_len", "batch_size"))
-            )
+            yield Finding(("schedule", key), message, _LENGTH)
     if schedule.cooldown_shape != "linear" and not schedule.cooldown and phase is not None and phase.lr == "continue":
         message = "nothing falls by it; give 'cooldown', with kind wsd or inverse_sqrt, or phase.lr: redecay"
         yield Finding(("schedule", "cooldown_shape"), message, (("schedule", "cooldown"), ("phase", "lr")))

@@ -70,11 +70,7 @@ class Training(Strict):
 
 
 class Optimizer(Strict):
-    """AdamW or LionW, with decoupled weight decay: a step takes lr * weight_decay of every parameter.
-
-    Other LionWs, llm-foundry's among them, take lr / peak lr * weight_decay instead. A weight decay given for those is
-    to be divided by the peak LR: the paper's 1.2e-4 at a peak LR of 1.2e-4 is 1.0 here.
-    """
+    """AdamW or LionW, with decoupled weight decay: a step takes lr * weight_decay of every parameter."""
 
     name: Literal["adamw", "lionw"] = "adamw"
     """`adamw`, or `lionw` (arXiv 2302.06675), which keeps one moment and steps by its sign."""
@@ -85,9 +81,9 @@ class Optimizer(Strict):
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment; LionW has none."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """Decoupled weight decay: each step takes lr * weight_decay off; as in torchtitan it applies to all parameters.
-    Where a LionW's decay is scaled by lr / peak lr, as in llm-foundry, divide its value by the peak LR: the paper's
-    1.2e-4 at LR 1.2e-4 is 1.0 here."""
+    """Decoupled weight decay; as in torchtitan a step takes lr * weight_decay of all parameters. The paper's and
+    llm-foundry's LionW takes lr / peak lr * weight_decay: divide theirs by the peak LR. Their 1.2e-4 at a peak LR of
+    1.2e-4 is 1.0 here."""
     grad_clip: float = Field(default=1.0, gt=0)
     """Largest global norm of the gradient."""
 
