@@ -1,4 +1,4 @@
-"""The LR that torchtitan's optimizer applies is the planned one: every schedule, every protocol, branched, cut, resumed.
+"""The LR that the optimizer applies is the planned one: every schedule and protocol, branched, stopped, resumed.
 
 `lr` in metrics.jsonl is read from the optimizer as the step begins; nothing here asks a scheduler.
 """
