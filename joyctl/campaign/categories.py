@@ -59,11 +59,11 @@ def outline(recipe: Recipe) -> Shares:
 
 def by_category(recipe: Recipe, mix: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """A mix by category, then by source, both in the recipe's order; without what has no share."""
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float]] = {source.category: {} for source in recipe.sources.values()}
     for name, source in recipe.sources.items():
         if mix.get(name):
-            found.setdefault(source.category, {})[name] = mix[name]
-    return found
+            found[source.category][name] = mix[name]
+    return {category: shares for category, shares in found.items() if shares}
 
 
 def fill(share: Fraction, parts: Mapping[str, Fraction], limits: Mapping[str, Fraction]) -> dict[str, Fraction]:

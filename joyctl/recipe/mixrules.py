@@ -56,7 +56,7 @@ def check_mixed(sources: Sources, mixes: Mapping[str, Any], outside: frozenset[s
     for mix, named in weights.items():
         for name, weight in named.items():
             members = [s for s, category in sources.items() if category == name and s not in outside]
-            if name not in CATEGORIES:
+            if name not in CATEGORIES and (name not in sources or weight != 0):  # 0 takes out what was inherited
                 yield Finding(("mixes", mix, name), _unknown_category(name, sources), at_key=True)
             elif _positive(weight) and not members:
                 message = f"no source is of category {name}; give one under sources, or take the weight out"
@@ -80,7 +80,7 @@ def _by_source(
 ) -> Iterator[Finding]:
     for mix, named in weights.items():
         for name, weight in named.items():
-            if name not in sources:
+            if name not in sources and (name not in CATEGORIES or weight != 0):
                 category = name in CATEGORIES and not did_you_mean(name, sources.keys())
                 hint = f"unknown source '{name}'; it is a category: write 'by: category' under mixes"
                 message = hint if category else unknown_source(name, sources)
@@ -91,7 +91,8 @@ def _by_source(
 
 def _unknown_category(name: str, sources: Sources) -> str:
     if sources.get(name) is not None:
-        return f"unknown category '{name}'; it is a source of category {sources[name]}; its weight goes under within"
+        belongs = f"it is a source of category {sources[name]}"
+        return f"unknown category '{name}'; {belongs}; its weight goes under within, and 0 here takes it out"
     hint = did_you_mean(name, CATEGORIES) or f"; the categories are {', '.join(CATEGORIES)}"
     return f"unknown category '{name}'{hint}"
 

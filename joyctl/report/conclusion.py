@@ -15,7 +15,7 @@ def conclude(columns: Sequence[Column], rows: Sequence[Row], curve: DurationCurv
     if not compared:
         return "Nothing to compare yet: no run and its control are both scored."
     plain = [row for row in compared if not row.runs[0].changed]
-    phases = [row for row in plain if not row.runs[0].dropped]
+    phases = [row for row in plain if not row.runs[0].dropped and not row.runs[0].probe]
     drops = [row for row in plain if row.runs[0].dropped]
     said = [_upsampling(columns, phases)] if phases else []
     if curve is not None and curve.open_choice and curve.kind != "none":
