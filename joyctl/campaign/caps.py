@@ -31,25 +31,32 @@ class Asked:
     """What is trained of the phase, as a share of it."""
 
 
-def base_limits(recipe: Recipe, tokens: Mapping[str, int]) -> dict[str, Fraction]:
-    """Largest share in the base mix of every source with a cap: a whole run on that mix keeps within it."""
-    before, phase = _rows(recipe, 0.0)
+def base_limits(recipe: Recipe, tokens: Mapping[str, int], first: int) -> dict[str, Fraction]:
+    """Largest share in the base mix of every source with a cap: a whole run on that mix keeps within it.
+
+    `first` is the step at which the campaign's own training begins, above 0 only after a base trained elsewhere.
+    """
+    before, phase = _rows(recipe, first, 0.0)
     return {name: _down(room / (before + phase)) for name, room in _room(recipe, tokens).items()}
 
 
-def phase_limits(recipe: Recipe, tokens: Mapping[str, int], base: Mapping[str, Fraction]) -> dict[str, Fraction]:
+def phase_limits(
+    recipe: Recipe, tokens: Mapping[str, int], first: int, base: Mapping[str, Fraction]
+) -> dict[str, Fraction]:
     """Largest share in the upsampled mix of every source with a cap, at the longest duration that the recipe names.
 
     `base` are the shares in the base mix, which the trunk takes before.
     """
-    before, phase = _rows(recipe, max(*recipe.phase.durations, *recipe.phase.drop_at))
+    before, phase = _rows(recipe, first, max(*recipe.phase.durations, *recipe.phase.drop_at))
     return {
         name: _down(max(Fraction(0), room - base.get(name, Fraction(0)) * before) / phase)
         for name, room in _room(recipe, tokens).items()
     }
 
 
-def check(recipe: Recipe, tokens: Mapping[str, int], base: Mapping[str, Fraction], runs: Iterable[Asked]) -> None:
+def check(
+    recipe: Recipe, tokens: Mapping[str, int], first: int, base: Mapping[str, Fraction], runs: Iterable[Asked]
+) -> None:
     """Raise RecipeError for every source that any of `runs` would show more often than its cap.
 
     Counted in rows, by the weights that are dealt; the last row or two of the deal are not.
@@ -62,7 +69,7 @@ def check(recipe: Recipe, tokens: Mapping[str, int], base: Mapping[str, Fraction
     trunk = _dealt(base)
     over: dict[str, list[str]] = {}
     for run in runs:
-        before, phase = _rows(recipe, run.duration, run.length)
+        before, phase = _rows(recipe, first, run.duration, run.length)
         mix = _dealt(run.mix)
         for name, cap in capped.items():
             shown = seen.get(name, 0) + trunk.get(name, Fraction(0)) * before + mix.get(name, Fraction(0)) * phase
@@ -113,12 +120,11 @@ def _seen(recipe: Recipe) -> dict[str, int]:
     return {name: n // recipe.training.seq_len for name, n in seen.items()}
 
 
-def _rows(recipe: Recipe, duration: float, length: Fraction = Fraction(1)) -> tuple[int, int]:
+def _rows(recipe: Recipe, first: int, duration: float, length: Fraction = Fraction(1)) -> tuple[int, int]:
     """(before, phase): rows that a run trains here on the base mix, and after it on its own."""
     total, batch = recipe.training.steps, recipe.training.batch_size
-    start = (recipe.base.step or 0) if recipe.base else 0
     phase = round(duration * total)
-    return max(0, total - phase - start) * batch, round(length * phase) * batch
+    return max(0, total - phase - first) * batch, round(length * phase) * batch
 
 
 def _dealt(mix: Mapping[str, Fraction]) -> dict[str, Fraction]:

@@ -23,8 +23,10 @@ class Shares:
     upsampled: dict[str, Fraction]
 
 
-def resolve(recipe: Recipe, tokens: Mapping[str, int]) -> Shares:
+def resolve(recipe: Recipe, tokens: Mapping[str, int], first: int = 0) -> Shares:
     """The mixes of `recipe` by source, where source X has `tokens[X]` tokens; exact.
+
+    `first` is the step at which the campaign's own training begins, above 0 only after a base trained elsewhere.
 
     Weights by source are only normalised. A category's share goes to its sources as `mixes.within` says: in proportion
     to their tokens, in equal parts, by weights, or at a temperature T in proportion to tokens ** (1 / T), the form of
@@ -42,8 +44,8 @@ def resolve(recipe: Recipe, tokens: Mapping[str, int]) -> Shares:
     if recipe.mixes.by == "source":
         return Shares(normalise(recipe.mixes.base), normalise(recipe.mixes.upsampled))
     sizes = {name: tokens.get(name, source.tokens) for name, source in recipe.sources.items()}
-    base = _handed_on(recipe, "base", sizes, caps.base_limits(recipe, tokens))
-    return Shares(base, _handed_on(recipe, "upsampled", sizes, caps.phase_limits(recipe, tokens, base)))
+    base = _handed_on(recipe, "base", sizes, caps.base_limits(recipe, tokens, first))
+    return Shares(base, _handed_on(recipe, "upsampled", sizes, caps.phase_limits(recipe, tokens, first, base)))
 
 
 def outline(recipe: Recipe) -> Shares:

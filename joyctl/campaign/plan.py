@@ -100,18 +100,19 @@ class _Planner:
         self._by_fingerprint: dict[str, str] = {}
         self._trunk_folders: dict[tuple[int, int], str] = {}  # by point, which outlives this, and seed
         self._plain = Point(recipe)
+        self.first = (recipe.base.step or 0) if recipe.base else 0
         self._shares: dict[int, Shares] = {}  # by point
 
     def shares(self, point: Point) -> Shares:
         """The mixes of one recipe."""
         if id(point) not in self._shares:
-            self._shares[id(point)] = resolve(point.recipe, self.data.tokens)
+            self._shares[id(point)] = resolve(point.recipe, self.data.tokens, self.first)
         return self._shares[id(point)]
 
     def add(self, point: Point, trunk_seed: int) -> None:
         wanted = wanted_variants(point, self.grid, self.shares(point))
         asked = [caps.Asked(v.name, v.mix, v.duration, v.length) for v in wanted]
-        caps.check(point.recipe, self.data.tokens, self.shares(point).base, asked)
+        caps.check(point.recipe, self.data.tokens, self.first, self.shares(point).base, asked)
         steps = [branch_step(point.recipe.training, v.duration) for v in wanted]
         # Cut at every duration the recipe names, whatever this command asks for: the next command branches
         # there without training the trunk again.
