@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
+from joyctl.cli import mixscreen
 from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
@@ -57,17 +57,18 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
     runs = _counted(plan)
     out.print(Text(f"{plan.campaign} · {plan.recipe.hypothesis}", style="bold"))
     trunk = next(s for s in plan.segments if s.parent is None)
-    base = "  ".join(f"{name} {float(share) * 100:.1f}" for name, share in normalise(plan.recipe.mixes.base).items())
     tokens = trunk.total_steps * trunk.training.tokens_per_step
-    out.print(
-        f"{runs}, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
-        f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
-    )
+    size = f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters"
+    head = [f"{runs}, {fresh} new stretches of trunk", f"trunk {trunk.total_steps:,} steps, {size}"]
+    # By category, or where it is long, the base mix stands with the others, under the table.
+    base = mixscreen.one_line(_base(prepared, trunk))
+    by_source = plan.recipe.mixes.by == "source"
+    out.print(_joined([*head, base] if by_source and len(base) <= out.width else head, out.width) + "\n")
     out.print(_table(prepared, out.width))
-    if not _fits(prepared, out.width):
+    if not by_source or [name for name, _ in _columns(prepared, out.width)] != list(plan.recipe.sources):
         out.print("")
-        for line in _mixes(prepared):
-            out.print(line)
+        for line in mixscreen.lines(plan.recipe, _mixes(prepared, trunk), out.width):
+            out.print(line, soft_wrap=True)
     references = _references(prepared)
     if references:
         out.print("")
@@ -95,6 +96,15 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         out.print(f"\nnext:  {next_command} campaign={plan.campaign}-2   or   {next_command} --rerun")
     else:
         out.print(f"\nnext:  {next_command}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
+
+
+def _joined(parts: Sequence[str], width: int) -> str:
+    """Parts in as few lines as their order allows."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        fits = len(lines[-1]) + len(part) + 3 <= width
+        lines[-1:] = [f"{lines[-1]} · {part}"] if fits else [lines[-1], part]
+    return "\n".join(lines)
 
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:
@@ -167,13 +177,12 @@ def _sight_json(sight: Sight) -> dict[str, Any]:
 
 def _table(prepared: Prepared, width: int) -> Table:
     plan = prepared.plan
-    sources = list(plan.recipe.sources)
-    spread = _fits(prepared, width)
+    columns = _columns(prepared, width)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("run", no_wrap=True)
     for head in ("at step", "steps", "LR there"):
         table.add_column(head, justify="right", no_wrap=True)
-    for name in sources if spread else []:
+    for name, _ in columns:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("epochs", justify="right", no_wrap=True)
     table.add_column("action")
@@ -193,28 +202,35 @@ def _table(prepared: Prepared, width: int) -> Table:
             "-" if run.branch_step is None else f"{run.branch_step:,}",
             "-" if run.branch_step is None else f"{run.end_step - run.branch_step:,}",
             "-" if lr is None else f"{lr:.1e}",
-            *(f"{run.mix.get(source, 0.0) * 100:.1f}" for source in (sources if spread else [])),
+            *(f"{sum(run.mix.get(source, 0.0) for source in sources) * 100:.1f}" for _, sources in columns),
             Text(f"{name} {most.epochs:.1f}", style="red bold" if most.epochs > MAX_EPOCHS else ""),
             action,
         )
     return table
 
 
-def _fits(prepared: Prepared, width: int) -> bool:
-    """Whether a column a source fits; if not, mixes are listed under the table."""
+def _columns(prepared: Prepared, width: int) -> list[mixscreen.Column]:
+    """The columns of shares; where they do not tell every source, mixes are listed under the table."""
     names = max(len(_short(run)) for run in prepared.plan.runs)
-    return 54 + names + sum(max(len(name), 4) + 2 for name in prepared.plan.recipe.sources) <= width
+    return mixscreen.columns(prepared.plan.recipe, width - 54 - names)
 
 
-def _mixes(prepared: Prepared) -> list[str]:
-    """Every mix with the runs that train on it."""
-    runs: dict[str, list[str]] = {}
+def _base(prepared: Prepared, trunk: SegmentSpec) -> dict[str, float]:
+    """The base mix, in the order of the recipe's sources."""
+    shares = _shares(trunk.order.phases[0].weights)
+    return {name: shares[name] for name in prepared.plan.recipe.sources if name in shares}
+
+
+def _mixes(prepared: Prepared, trunk: SegmentSpec) -> list[tuple[dict[str, float], list[str]]]:
+    """Every mix with the runs that train on it, the trunk's first."""
+    runs: dict[str, tuple[dict[str, float], list[str]]] = {}
+    base = _base(prepared, trunk)
+    runs[mixscreen.one_line(base)] = (base, ["trunk"])
     for run in prepared.plan.runs:
-        if run.reference is not None:
-            continue
-        mix = "  ".join(f"{name} {share * 100:.1f}" for name, share in run.mix.items() if share)
-        runs.setdefault(mix, []).append(_short(run))
-    return [f" mix   {mix}: {', '.join(names)}" for mix, names in runs.items()]
+        if run.reference is None:
+            mix = {name: run.mix[name] for name in prepared.plan.recipe.sources if run.mix.get(name)}
+            runs.setdefault(mixscreen.one_line(mix), (mix, []))[1].append(_short(run))
+    return list(runs.values())
 
 
 def _references(prepared: Prepared) -> list[str]:
@@ -238,6 +254,11 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
         "seed": run.seed,
         "trunk_seed": run.trunk_seed,
         "control": run.control,
+        "dropped": list(run.dropped),
+        "policy": run.policy,
+        "added": run.added,
+        "share": run.share,
+        "beside": run.beside,
         "branch_step": run.branch_step,
         "end_step": run.end_step,
         "tokens": run.end_step * segment.training.tokens_per_step if segment else 0,
