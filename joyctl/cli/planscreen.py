@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -46,7 +47,7 @@ def plan_json(prepared: Prepared) -> str:
         "power": [_sight_json(sight) for sight in _sights(prepared)],
         "totals": totals,
     }
-    return json.dumps(value, indent=1)
+    return to_json(value, indent=1).decode()
 
 
 def print_plan(prepared: Prepared, *, next_command: str, console: Console | None = None) -> None:
