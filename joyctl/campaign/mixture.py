@@ -41,11 +41,12 @@ def _normalised(weights: tuple[tuple[str, float], ...]) -> tuple[tuple[str, Frac
     return tuple((name, w / total) for name, w in exact.items())
 
 
-def drop(mix: Mapping[str, Fraction], sources: tuple[str, ...], policy: str) -> Dropped:
-    """Leave `sources` out of `mix`.
+def drop(mix: Mapping[str, Fraction], sources: tuple[str, ...], policy: str, categories: Mapping[str, str]) -> Dropped:
+    """Leave `sources` out of `mix`; `categories` are those of all its sources.
 
-    `renormalise` gives their share to the others in proportion, `replace:<source>` to that source, and
-    `shrink` to nobody: the phase gets shorter by that share. Raises ValueError when nothing is left.
+    `renormalise` gives their share to the others in proportion, `renormalise-category` to the others of the same
+    category, so that each category keeps its share, `replace:<source>` to that source, and `shrink` to nobody: the
+    phase gets shorter by that share. Raises ValueError when nothing is left to take it.
     """
     freed = sum((mix.get(name, Fraction(0)) for name in sources), Fraction(0))
     rest = {name: share for name, share in mix.items() if name not in sources}
@@ -57,9 +58,29 @@ def drop(mix: Mapping[str, Fraction], sources: tuple[str, ...], policy: str) -> 
         return Dropped(rest, Fraction(1))
     if not rest:
         raise ValueError("dropping these sources leaves nothing to train on")
+    if policy == "renormalise-category":
+        return Dropped(_within_categories(mix, rest, categories), Fraction(1))
     left = sum(rest.values(), Fraction(0))
     shares = {name: share / left for name, share in rest.items()}
     return Dropped(shares, left if policy == "shrink" else Fraction(1))
+
+
+def _within_categories(
+    mix: Mapping[str, Fraction], rest: Mapping[str, Fraction], categories: Mapping[str, str]
+) -> dict[str, Fraction]:
+    """What is left of a mix, every category grown to the share that it has in the whole."""
+
+    def by_category(shares: Mapping[str, Fraction]) -> dict[str, Fraction]:
+        found: dict[str, Fraction] = {}
+        for name, share in shares.items():
+            found[categories[name]] = found.get(categories[name], Fraction(0)) + share
+        return found
+
+    whole, left = by_category(mix), by_category(rest)
+    for category in whole:
+        if not left.get(category):
+            raise ValueError(f"nothing else of category {category} has weight, so nothing can take the share")
+    return {name: share * whole[categories[name]] / left[categories[name]] for name, share in rest.items()}
 
 
 def integer_weights(mix: Mapping[str, Fraction]) -> dict[str, int]:

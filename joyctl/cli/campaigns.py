@@ -1,4 +1,4 @@
-"""`joyctl plan`, `sweep` and `ablate`: parse, prepare, show, run."""
+"""`joyctl plan`, `sweep`, `ablate` and `probe`: parse, prepare, show, run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from joyctl.cli.words import (
 from joyctl.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
-    from joyctl.campaign.grid import Grid, Point
+    from joyctl.campaign.grid import Grid, Point, Probe
     from joyctl.launch.prepare import Prepared
     from joyctl.recipe.types import Recipe
 
@@ -38,10 +38,25 @@ Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Data orders o
 TrunkSeeds = Annotated[int | None, typer.Option("--trunk-seeds", min=1, help="Base runs, a seed each.")]
 Drop = Annotated[list[str] | None, typer.Option("--drop", help="Leave a source out; A+B leaves both out. Repeatable.")]
 Each = Annotated[bool, typer.Option("--each", help="Leave out each source of the upsampled mix in turn.")]
+Category = Annotated[
+    list[str] | None,
+    typer.Option("--category", help="With --each: only sources of this category. Repeatable.", metavar="NAME"),
+]
 At = Annotated[str | None, typer.Option("--at", help="Percent of all steps at which to drop (the recipe's).")]
 Policy = Annotated[
-    str | None, typer.Option("--policy", help="The dropped share: renormalise | replace:SOURCE | shrink.")
+    str | None,
+    typer.Option("--policy", help="The dropped share: renormalise | renormalise-category | replace:SOURCE | shrink."),
 ]
+Add = Annotated[
+    list[str] | None, typer.Option("--add", help="The dataset to probe, a source. Repeatable.", metavar="SOURCE")
+]
+ProbeShare = Annotated[
+    str, typer.Option("--share", help="Percent of the phase that it takes, such as 30 or 10,30.", metavar="PERCENT")
+]
+Beside = Annotated[
+    str, typer.Option("--beside", help="What has the rest: the base mix, or one source, such as web at --share 50.")
+]
+ProbeAt = Annotated[str | None, typer.Option("--at", help="Percent of all steps of the phase (the recipe's drop_at).")]
 ClusterName = Annotated[str, typer.Option("--cluster", help="Where to run: a cluster's name or file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run; train nothing.")]
 Rerun = Annotated[bool, typer.Option("--rerun", help="Set aside and redo what other settings made.")]
@@ -67,6 +82,8 @@ class _Asked:
     seeds: int | None
     trunk_seeds: int | None
     durations: str | None = None
+    category: list[str] | None = None
+    probes: tuple[Probe, ...] = ()
 
 
 def plan(
@@ -74,6 +91,7 @@ def plan(
     durations: Durations = None,
     drop: Drop = None,
     each: Each = False,
+    category: Category = None,
     at: At = None,
     policy: Policy = None,
     seeds: Seeds = None,
@@ -85,7 +103,9 @@ def plan(
     """Show what would run and why: branch points, LR there, tokens and epochs by source."""
     # Of the million small objects of a large plan none is garbage; looking among them took a third of the time.
     gc.disable()
-    asked = _Asked("sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations)
+    asked = _Asked(
+        "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
+    )
     _show(_prepare(_load(asked), asked, planning=True), asked)
 
 
@@ -94,6 +114,7 @@ def sweep(
     durations: Durations = None,
     drop: Drop = None,
     each: Each = False,
+    category: Category = None,
     at: At = None,
     policy: Policy = None,
     seeds: Seeds = None,
@@ -107,7 +128,9 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Run the grid of durations (and of swept keys, and drops if given): train, export, score."""
-    asked = _Asked("sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations)
+    asked = _Asked(
+        "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
+    )
     _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
 
 
@@ -115,6 +138,7 @@ def ablate(
     words: Words = None,
     drop: Drop = None,
     each: Each = False,
+    category: Category = None,
     at: At = None,
     policy: Policy = None,
     seeds: Seeds = None,
@@ -130,24 +154,57 @@ def ablate(
     """Leave sources out of the phase, each beside its matched control (nothing left out)."""
     if not drop and not each:
         raise typer.BadParameter("say what to leave out: --drop SOURCE (repeatable) or --each")
-    asked = _Asked("ablate", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds)
+    asked = _Asked("ablate", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, None, category)
+    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
+
+
+def probe(
+    words: Words = None,
+    add: Add = None,
+    share: ProbeShare = "30",
+    beside: Beside = "base",
+    at: ProbeAt = None,
+    seeds: Seeds = None,
+    trunk_seeds: TrunkSeeds = None,
+    cluster: ClusterName = "local",
+    dry_run: DryRun = False,
+    rerun: Rerun = False,
+    unsafe_code: UnsafeCode = False,
+    results: Results = DEFAULT_RESULTS,
+    data: DataRoot = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """What is a new dataset worth? A phase on some of it beside the base mix or one source, against its control."""
+    if not add:
+        raise typer.BadParameter("say which dataset: --add SOURCE (repeatable)")
+    from joyctl.campaign.grid import Probe
+
+    found = shares(share, "--share", "share") or ()
+    rest = None if beside == "base" else beside
+    probes = tuple(Probe(source, part, rest) for source in dict.fromkeys(add) for part in found)
+    asked = _Asked("probe", words, results, data, as_json, None, False, at, None, seeds, trunk_seeds, probes=probes)
     _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
 
 
 def _grid(recipe: Recipe, asked: _Asked) -> Grid:
     from joyctl.campaign.grid import Grid
+    from joyctl.campaign.variants import each_source
 
     drops = [tuple(sorted(set(word.split("+")))) for word in asked.drop or []]
     if asked.each:
-        drops += [(name,) for name, weight in recipe.mixes.upsampled.items() if weight]
-    sweeping = asked.command == "sweep"
+        drops += [(name,) for name in each_source(recipe, asked.category or [])]
+    elif asked.category:
+        raise typer.BadParameter("--category says which sources --each leaves out: give --each too")
+    sweeping, at = asked.command == "sweep", shares(asked.at, "--at") or recipe.phase.drop_at
     durations = shares(asked.durations, "--durations") or recipe.phase.durations
     return Grid(
-        control=sweeping,
+        control=sweeping or bool(asked.probes),
         durations=durations if sweeping else (),
         drops=tuple(dict.fromkeys(drops)),
-        drop_at=shares(asked.at, "--at") or recipe.phase.drop_at,
+        drop_at=at,
         policy=check_policy(asked.policy) or recipe.phase.policy,
+        probes=asked.probes,
+        probe_at=at,
         trunk_seeds=asked.trunk_seeds or recipe.seeds.trunk,
         phase_seeds=asked.seeds or recipe.seeds.phase,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from joyctl.campaign.categories import outline
 from joyctl.campaign.compare import Work, compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.plan import Plan, plan, wanted_variants
@@ -57,7 +58,7 @@ def prepare(
         problem = Problem("override 'references...'", "references", "cannot be swept: give them all, each has its row")
         raise RecipeError([problem])
     for point in points:  # what is wrong is said before anything is made
-        wanted_variants(point, grid)
+        wanted_variants(point, grid, outline(point.recipe))
         if point.suite is not None:
             require_datasets(point.suite, point.benchmarks)
     data = _data(recipe, data_root, notify, planning=planning)

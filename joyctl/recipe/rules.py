@@ -118,7 +118,6 @@ def check_published(numbers: PublishedNumbers) -> Iterator[Finding]:
 def check_recipe(
     *,
     sources: Collection[str] | None,
-    mixes: Mapping[str, Collection[str]],
     data: Data | None,
     model: Model | None,
     training: Training | None,
@@ -129,14 +128,10 @@ def check_recipe(
 ) -> Iterator[Finding]:
     """What holds between sections; a section that is not valid in itself is None and is passed over."""
     if sources is not None:
-        for mix, names in mixes.items():
-            for name in names:
-                if name not in sources:
-                    yield Finding(("mixes", mix, name), _unknown_source(name, sources), at_key=True)
         if policy is not None and policy.startswith("replace:"):
             name = policy.removeprefix("replace:")
             if name not in sources:
-                yield Finding(("phase", "policy"), _unknown_source(name, sources))
+                yield Finding(("phase", "policy"), unknown_source(name, sources))
         if data is not None and data.world is not None:
             for name in sources:
                 if name not in world_sources:
@@ -276,7 +271,8 @@ def check_prices(cluster: LocalCluster | SlurmCluster, keys: Sequence[str]) -> I
         yield Finding((given[0],), "in what? Give 'currency' as well, such as EUR")
 
 
-def _unknown_source(name: str, sources: Collection[str]) -> str:
+def unknown_source(name: str, sources: Collection[str]) -> str:
+    """That there is no such source, with the one likely meant or all that there are."""
     hint = did_you_mean(name, sources) or f"; the sources are {', '.join(sorted(map(str, sources)))}"
     return f"unknown source '{name}'{hint}"
 
