@@ -60,6 +60,7 @@ ProbeAt = Annotated[str | None, typer.Option("--at", help="Percent of all steps 
 ClusterName = Annotated[str, typer.Option("--cluster", help="Where to run: a cluster's name or file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run; train nothing.")]
 Rerun = Annotated[bool, typer.Option("--rerun", help="Set aside and redo what other settings made.")]
+Every = Annotated[bool, typer.Option("--all", help="List every run, however many.")]
 UnsafeCode = Annotated[
     bool,
     typer.Option("--unsafe-code", help="Execute generated code without a sandbox: it can do what you can."),
@@ -96,6 +97,7 @@ def plan(
     policy: Policy = None,
     seeds: Seeds = None,
     trunk_seeds: TrunkSeeds = None,
+    every: Every = False,
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
@@ -106,7 +108,7 @@ def plan(
     asked = _Asked(
         "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
     )
-    _show(_prepare(_load(asked), asked, planning=True), asked)
+    _show(_prepare(_load(asked), asked, planning=True), asked, every=every)
 
 
 def sweep(
@@ -253,13 +255,13 @@ def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False, planning
     )
 
 
-def _show(prepared: Prepared, asked: _Asked) -> None:
+def _show(prepared: Prepared, asked: _Asked, *, every: bool = False) -> None:
     from joyctl.cli.planscreen import plan_json, print_plan
 
     if asked.as_json:
         typer.echo(plan_json(prepared))
     else:
-        print_plan(prepared, next_command=_command(asked))
+        print_plan(prepared, next_command=_command(asked), every=every)
 
 
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
@@ -370,5 +372,5 @@ def _again() -> list[str]:
 
 def _command(asked: _Asked) -> str:
     """The command a person would paste to run what was asked."""
-    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun")]
+    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun", "--all")]
     return shlex.join(["joyctl", asked.command, *words])

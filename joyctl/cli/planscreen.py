@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import lr_at
 from joyctl.campaign.spec import RunSpec, SegmentSpec
+from joyctl.campaign.totals import full_runs
+from joyctl.cli.shortlist import Left, shortlist
 from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
@@ -31,6 +34,7 @@ def plan_json(prepared: Prepared) -> str:
     totals = _totals(prepared)
     value: dict[str, Any] = {
         "campaign": plan.campaign,
+        "data": {"folder": str(prepared.data.path), "stated": prepared.data.stated},
         "segments": [
             {
                 "id": s.id,
@@ -50,8 +54,8 @@ def plan_json(prepared: Prepared) -> str:
     return to_json(value, indent=1).decode()
 
 
-def print_plan(prepared: Prepared, *, next_command: str, console: Console | None = None) -> None:
-    """Print the plan to stdout."""
+def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, console: Console | None = None) -> None:
+    """Print the plan to stdout; with `every` each run has its line, however many there are."""
     out = console or Console(highlight=False)
     plan = prepared.plan
     fresh = sum(s.id.startswith("trunk/") and prepared.work.segments[s.id].action == "run" for s in plan.segments)
@@ -64,10 +68,14 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         f"{runs}, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
         f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
     )
-    out.print(_table(prepared, out.width))
-    if not _fits(prepared, out.width):
+    lines = shortlist(plan.runs, every=every)
+    listed = [line for line in lines if isinstance(line, RunSpec)]
+    out.print(_table(prepared, lines, spread=_fits(prepared, listed, out.width)))
+    if len(listed) < len(plan.runs):
+        out.print(Text(f"\n {len(listed):,} of {len(plan.runs):,} runs are listed; --all lists every one", style="dim"))
+    if not _fits(prepared, listed, out.width):
         out.print("")
-        for line in _mixes(prepared):
+        for line in _mixes(listed):
             out.print(line)
     references = _references(prepared)
     if references:
@@ -88,6 +96,16 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         out.print(
             f"\n tokens   {_count(totals['tokens'])} to train, "
             f"{_count(totals['tokens_if_separate'])} as separate full runs{less}"
+        )
+    share = full_runs(plan)
+    if share.phases:
+        out.print(
+            f" phases   {share.phases:,.2f} of a full run beside the trunk's {share.trunk:,.2f}, "
+            f"{share.phases_if_separate:,.2f} separately: {share.phases_if_separate / share.phases:.1f} times less"
+        )
+    if prepared.data.stated:
+        out.print(
+            f" data     {prepared.plan.recipe.data.folder} is not here: sizes are the recipe's own words, digests unknown"
         )
     for said in _can_detect(prepared):
         out.print(said)
@@ -166,10 +184,9 @@ def _sight_json(sight: Sight) -> dict[str, Any]:
     }
 
 
-def _table(prepared: Prepared, width: int) -> Table:
+def _table(prepared: Prepared, lines: Sequence[RunSpec | Left], *, spread: bool) -> Table:
     plan = prepared.plan
     sources = list(plan.recipe.sources)
-    spread = _fits(prepared, width)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("run", no_wrap=True)
     for head in ("at step", "steps", "LR there"):
@@ -178,7 +195,10 @@ def _table(prepared: Prepared, width: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("epochs", justify="right", no_wrap=True)
     table.add_column("action")
-    for run in plan.runs:
+    for run in lines:
+        if isinstance(run, Left):
+            table.add_row(Text(f"  … {run.number:,} more{': ' if run.about else ''}{run.about}", style="dim"))
+            continue
         decision = prepared.work.runs[run.id]
         detail = "" if decision.action in ("run", "refuse") else f" ({decision.reason})"
         action = Text(decision.action + detail, style={"refuse": "red", "skip": "dim"}.get(decision.action, ""))
@@ -201,16 +221,16 @@ def _table(prepared: Prepared, width: int) -> Table:
     return table
 
 
-def _fits(prepared: Prepared, width: int) -> bool:
+def _fits(prepared: Prepared, listed: Sequence[RunSpec], width: int) -> bool:
     """Whether a column a source fits; if not, mixes are listed under the table."""
-    names = max(len(_short(run)) for run in prepared.plan.runs)
+    names = max(len(_short(run)) for run in listed)
     return 54 + names + sum(max(len(name), 4) + 2 for name in prepared.plan.recipe.sources) <= width
 
 
-def _mixes(prepared: Prepared) -> list[str]:
+def _mixes(listed: Sequence[RunSpec]) -> list[str]:
     """Every mix with the runs that train on it."""
     runs: dict[str, list[str]] = {}
-    for run in prepared.plan.runs:
+    for run in listed:
         if run.reference is not None:
             continue
         mix = "  ".join(f"{name} {share * 100:.1f}" for name, share in run.mix.items() if share)
@@ -273,7 +293,10 @@ def _lr_at_branch(run: RunSpec, segment: SegmentSpec) -> float | None:
 
 
 def _totals(prepared: Prepared) -> dict[str, Any]:
-    """Of what this plan still has to train; `tokens_if_separate` of a full run for each of its runs."""
+    """Of what this plan still has to train; `tokens_if_separate` of a full run for each of its runs.
+
+    `full_runs` is of the whole plan, whatever of it is done.
+    """
     plan = prepared.plan
     todo = [s for s in plan.segments if prepared.work.segments[s.id].action in ("run", "resume")]
     tokens = sum((s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
@@ -281,7 +304,13 @@ def _totals(prepared: Prepared) -> dict[str, Any]:
     flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     trained = [(run, segment) for run in plan.runs if (segment := _segment(prepared, run))]
     separate = sum(run.end_step * segment.training.tokens_per_step for run, segment in trained)
-    return {"tokens": tokens, "tokens_if_separate": separate, "flops": flops, "gpu_hours": None}
+    return {
+        "tokens": tokens,
+        "tokens_if_separate": separate,
+        "flops": flops,
+        "gpu_hours": None,
+        "full_runs": asdict(full_runs(plan)),
+    }
 
 
 def _shares(weights: dict[str, int]) -> dict[str, float]:
@@ -293,7 +322,7 @@ def _counted(plan: Plan) -> str:
     """`9 runs`, and the references beside them."""
     references = sum(run.reference is not None for run in plan.runs)
     beside = f" and {references} reference{'s' if references > 1 else ''}" if references else ""
-    return f"{len(plan.runs) - references} runs{beside}"
+    return f"{len(plan.runs) - references:,} runs{beside}"
 
 
 def _short(run: RunSpec) -> str:
@@ -303,6 +332,6 @@ def _short(run: RunSpec) -> str:
 
 def _count(n: float) -> str:
     for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if n >= size:
+        if n >= 0.999995 * size:  # which two digits round up to the next unit
             return f"{n / size:.2f} {unit}"
     return f"{n:.0f}"
