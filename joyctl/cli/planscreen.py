@@ -15,7 +15,7 @@ from rich.text import Text
 
 from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, parameters
-from joyctl.campaign.schedule import lr_at
+from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.campaign.totals import full_runs
 from joyctl.cli.shortlist import Left, shortlist
@@ -64,10 +64,11 @@ def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, co
     trunk = next(s for s in plan.segments if s.parent is None)
     base = "  ".join(f"{name} {float(share) * 100:.1f}" for name, share in normalise(plan.recipe.mixes.base).items())
     tokens = trunk.total_steps * trunk.training.tokens_per_step
-    out.print(
+    head = (
         f"{runs}, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
-        f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
+        f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters"
     )
+    out.print(f"{head} · {base}\n" if len(f"{head} · {base}") <= out.width else f"{head}\nbase {base}\n")
     lines = shortlist(plan.runs, every=every)
     listed = [line for line in lines if isinstance(line, RunSpec)]
     out.print(_table(prepared, lines, spread=_fits(prepared, listed, out.width)))
@@ -289,7 +290,7 @@ def _lr_at_branch(run: RunSpec, segment: SegmentSpec) -> float | None:
     """LR of the first step of the phase."""
     if run.branch_step is None:
         return None
-    return lr_at(segment.schedule, segment.optimizer.lr, run.branch_step + 1, segment.total_steps)
+    return segment_lr(segment, run.branch_step + 1)
 
 
 def _totals(prepared: Prepared) -> dict[str, Any]:
