@@ -13,7 +13,7 @@ import pytest
 
 from joyctl.campaign.spec import ReferenceSpec
 from joyctl.errors import Missing, RecipeError, Refused
-from joyctl.evals.references import fetch, folder_digest, folder_of, identify
+from joyctl.evals.references import fetch, folder_of, identify
 from joyctl.recipe.load import dump_recipe, load_recipe, load_recipe_grid
 from joyctl.recipe.types import Reference
 

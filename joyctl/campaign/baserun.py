@@ -74,7 +74,11 @@ def said_of_base(trunks: Sequence[SegmentSpec]) -> list[str]:
         lines.append("            in all arms and in the control. A protocol of its own: no table mixes it with others")
     seen = first.order.seen or {}
     told = "  ".join(f"{name} {rows * first.training.seq_len:,}" for name, rows in sorted(seen.items()))
-    lines.append(f"data   from row {base.step * batch:,} on; tokens it has seen here: {told or 'none given (base.seen)'}")
+    lines.append(
+        f"data   from row {base.step * batch:,} on; tokens it has seen here: {told or 'none given (base.seen)'}"
+    )
     if len(trunks) > 1:
-        lines.append(f"trunks   {len(trunks)} on this one base, each with a data order of its own after it: not base runs")
+        lines.append(
+            f"trunks   {len(trunks)} on this one base, each with a data order of its own after it: not base runs"
+        )
     return lines

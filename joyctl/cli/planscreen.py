@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from joyctl.campaign.baserun import said_of_base
 from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import lr_at
@@ -43,6 +44,7 @@ def plan_json(prepared: Prepared) -> str:
             for s in plan.segments
         ],
         "runs": [_run_json(prepared, run) for run in plan.runs],
+        "base": _base_json(plan),
         "power": [_sight_json(sight) for sight in _sights(prepared)],
         "totals": totals,
     }
@@ -63,6 +65,8 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         f"{runs}, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
         f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
     )
+    for line in said_of_base([s for s in plan.segments if s.parent is None and s.id.startswith("trunk/")]):
+        out.print(Text(f" {line}"))
     out.print(_table(prepared, out.width))
     if not _fits(prepared, out.width):
         out.print("")
@@ -95,6 +99,15 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         out.print(f"\nnext:  {next_command} campaign={plan.campaign}-2   or   {next_command} --rerun")
     else:
         out.print(f"\nnext:  {next_command}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
+
+
+def _base_json(plan: Plan) -> dict[str, Any] | None:
+    """What the trunks go on from; None where they are trained from their first step."""
+    first = next((s for s in plan.segments if s.base is not None), None)
+    if first is None or first.base is None:
+        return None
+    optimizer = "carried on" if first.base.kind == "dcp" else "started anew"
+    return {**first.base.model_dump(mode="json"), "optimizer": optimizer, "seen": first.order.seen or {}}
 
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:

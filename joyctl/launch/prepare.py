@@ -14,6 +14,7 @@ from joyctl.data.folder import DataFolder
 from joyctl.errors import Problem, RecipeError, Refused
 from joyctl.evals.known import require_known
 from joyctl.evals.references import fetch, identify
+from joyctl.launch.bases import fetch_base, identify_base, require_one_base
 from joyctl.launch.disk import find, set_aside, trunk_cuts
 from joyctl.recipe.suite import require_datasets
 from joyctl.recipe.types import Recipe
@@ -46,17 +47,20 @@ def prepare(
     """Plan a campaign on its data (built if need be) and compare it with its folder; writes no results.
 
     Raises RecipeError for a source that has no data, a grid that the recipe cannot serve or a task that nobody knows,
-    Missing for benchmark data or a reference that is not where the recipe says.
+    Missing for benchmark data, a reference or a base that is not where the recipe says, Refused for a base that does
+    not tell its step or stands after a branch point.
     """
     if len({point.recipe.data.model_dump_json() for point in points}) > 1:
         raise RecipeError([Problem("override 'data...'", "data", "cannot be swept: one campaign, one data folder")])
     if len({tuple(point.recipe.references.items()) for point in points}) > 1:
         problem = Problem("override 'references...'", "references", "cannot be swept: give them all, each has its row")
         raise RecipeError([problem])
+    require_one_base(points)
     for point in points:  # what is wrong is said before anything is made
         wanted_variants(point, grid)
         if point.suite is not None:
             require_datasets(point.suite, point.benchmarks)
+    base = identify_base(recipe)
     data = build(recipe, data_root, progress=notify)
     for point in points:
         if point.suite is not None:
@@ -71,16 +75,18 @@ def prepare(
         tasks_sha256=data.tasks_sha256,
     )
     folder = results / recipe.campaign
-    planned = plan(recipe, points, grid, facts, trunk_cuts(folder), references)
+    planned = plan(recipe, points, grid, facts, trunk_cuts(folder), references, base)
     return Prepared(folder, planned, compare(planned, find(folder, planned, sandbox=sandbox)), data)
 
 
-def fetch_references(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
-    """Download the references that are still to be scored and lie on the hub: a job may have no network.
+def fetch_models(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
+    """Download the base and the references that are still to be scored and lie on the hub: a job may have no network.
 
     Raises Missing where one does not come.
     """
     todo = {job.folder for job in prepared.work.jobs}
+    if any(segment.parent is None and segment.id in todo for segment in prepared.plan.segments):
+        prepared = replace(prepared, plan=fetch_base(prepared.plan, notify))
     runs = []
     for run in prepared.plan.runs:
         if run.reference is not None and run.reference.folder is None and f"runs/{run.id}" in todo:

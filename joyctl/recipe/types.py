@@ -143,5 +143,6 @@ class Recipe(Strict):
                 policy=self.phase.policy,
                 references=self.references,
                 world_sources=MICRO_WORLD_SOURCES,
+                seen=tuple(self.base.seen) if self.base else (),
             )
         )

@@ -23,6 +23,7 @@ from joyctl.campaign.schedule import lr_at
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
 from joyctl.train import checkpoints, ranks
+from joyctl.train.adopt import begin_after, own_settings
 from joyctl.train.metrics import diverged
 
 
@@ -78,6 +79,9 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         super().__init__(config)
         self.segment = config.segment
         self.folder = Path(config.dump_folder)
+        self._from_base = (
+            config.segment.base is not None and config.checkpoint.initial_load_path == config.segment.base.path
+        )
 
     def init_distributed(self) -> ParallelDims:
         """Join the ranks that torchrun started, or be the only one."""
@@ -121,8 +125,11 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """Load the newest checkpoint, own or parent's; returns the step it was taken at."""
         segment, batch_size = self.segment, self.segment.training.batch_size
         own = checkpoints.newest(self.folder)
+        settings = own_settings(self.optimizers)
         if not self.checkpointer.load(step=-1):
             self._init_whole()
+        if own is None and segment.start_step and self._from_base:
+            self.step = begin_after(segment, self.step, settings, self.optimizers, self.lr_schedulers)
         expected = segment.start_step if own is None else own
         if self.step != expected:
             raise Refused(f"{segment.id}: training would begin at step {self.step}, not at step {expected}")
