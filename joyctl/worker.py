@@ -252,7 +252,7 @@ def _trained_elsewhere(spec: SegmentSpec) -> str:
         return ""
     anew = "; the optimizer started anew there" if base.kind == "hf" else ""
     name = base.hub or Path(base.path).name
-    return f"The first {base.step:,} steps were trained elsewhere: `{name}`, digest `{base.sha256}`{anew}.\n\n"
+    return f"\nThe first {base.step:,} steps were trained elsewhere: `{name}`, digest `{base.sha256}`{anew}.\n"
 
 
 def _card(run: RunSpec, spec: SegmentSpec, recipe: str, campaign: str) -> str:
@@ -274,8 +274,8 @@ Recipe `{recipe}`, campaign `{campaign}`, run `{run.id}`.
 | source | share of tokens |
 |---|---|
 {mix}
-{dropped}
-{_trained_elsewhere(spec)}Base: trunk seed {run.trunk_seed}{f", branched at step {run.branch_step:,}" if run.branch_step else ""}.
+{dropped}{_trained_elsewhere(spec)}
+Base: trunk seed {run.trunk_seed}{f", branched at step {run.branch_step:,}" if run.branch_step else ""}.
 Fingerprint of the weights: `{run.fingerprint}`.
 """
 

@@ -1,4 +1,4 @@
-"""A base run trained elsewhere, in the plan: where its trunk begins, which durations fit, what a reader is told of it."""
+"""A base run trained elsewhere, in the plan: where trunks begin, which durations fit, what a reader is told of it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def identify(references: Mapping[str, Reference]) -> dict[str, ReferenceSpec]:
-    """Every reference with what says which model it is; nothing is downloaded. Raises Missing as identify_model does."""
+    """Every reference with what says which model it is; nothing is downloaded. Raises as identify_model does."""
     return {name: identify_model(f"references.{name}", reference) for name, reference in references.items()}
 
 

@@ -29,9 +29,11 @@ _LR_TOLERANCE = 1e-6
 _TORN = (EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError, AttributeError, ImportError, TypeError)
 """What unpickling raises where bytes are missing or wrong; memory and the disk raise others."""
 _COPY = "Copy or save it again."
+_AS_IT_HAD = "set schedule and training.tokens as the base run had them"
+_AS_IT_HAD = "set schedule and training.tokens as the base run had them"
 _FULL = (
-    "Save it with last_save_model_only=False; or convert its weights to a Hugging Face folder and give that as base.hf: "
-    "the optimizer then starts anew."
+    "Save it with last_save_model_only=False; or convert its weights to a Hugging Face folder and give that as "
+    "base.hf: the optimizer then starts anew."
 )
 
 
@@ -89,7 +91,8 @@ def _whole(folder: Path) -> tuple[Metadata | None, list[Finding]]:
     short = sorted(name for name, size in sizes.items() if size is not None and size < needed[name])
     if short:
         first = short[0]
-        said = f"{len(short)} of {len(needed)} files are cut short: {first} has {sizes[first]:,} of {needed[first]:,} bytes"
+        bytes_there = f"{first} has {sizes[first]:,} of {needed[first]:,} bytes"
+        said = f"{len(short)} of {len(needed)} files are cut short: {bytes_there}"
         return metadata, [Finding("base checkpoint", False, said, _COPY)]
     return metadata, [Finding("base checkpoint", True, f"complete: {len(needed)} files, as its metadata names them")]
 
@@ -182,10 +185,10 @@ def _lr(base: BaseSpec, segment: SegmentSpec, rates: list[float], peaks: list[fl
     # Stock optimizers keep their peak; joyctl's keep 1.
     peak = peaks[0] if peaks and peaks[0] != 1.0 else None
     if peak is not None and not lr_agrees(peak, segment.optimizer.lr):
-        remedy = f"Set optimizer.lr={peak:.9g}, the checkpoint's peak, and schedule and training.tokens as the base run had them."
+        remedy = f"Set optimizer.lr={peak:.9g}, the checkpoint's peak; {_AS_IT_HAD}."
     else:
         scaled = f"{segment.optimizer.lr * wrong[0] / due:.9g}" if due else "its peak"
-        remedy = f"Set schedule and training.tokens as the base run had them; by this schedule optimizer.lr={scaled} would do."
+        remedy = f"{_AS_IT_HAD[0].upper()}{_AS_IT_HAD[1:]}; with these, optimizer.lr={scaled} would do."
     return Finding("base LR", False, said, remedy)
 
 

@@ -54,6 +54,7 @@ def _differences(config: dict[str, Any], model: Model) -> Iterator[tuple[str, An
     # transformers 5 writes rope_parameters; before it were rope_theta and rope_scaling.
     rope = config.get("rope_parameters") or {}
     scaling = config.get("rope_scaling") or rope
+    theta = rope.get("rope_theta", config.get("rope_theta", 10_000.0))
     head_dim = config.get("head_dim") or config.get("hidden_size", 4096) // heads
     eps = model_spec(model).model.layers[0].attention_norm.eps
     for key, there, here, ours in (
@@ -65,12 +66,7 @@ def _differences(config: dict[str, Any], model: Model) -> Iterator[tuple[str, An
         ("head_dim", head_dim, model.dim // model.n_heads, ""),
         ("intermediate_size", config.get("intermediate_size", 11008), model.ffn_hidden, "model.ffn_hidden"),
         ("vocab_size", config.get("vocab_size", 32000), model.vocab_size, "model.vocab_size"),
-        (
-            "rope_theta",
-            rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
-            model.rope_theta,
-            "model.rope_theta",
-        ),
+        ("rope_theta", theta, model.rope_theta, "model.rope_theta"),
         ("rope_type", scaling.get("rope_type", scaling.get("type", "default")), "default", ""),
         ("rms_norm_eps", config.get("rms_norm_eps", 1e-6), eps, ""),
         ("tie_word_embeddings", config.get("tie_word_embeddings", False), False, ""),
@@ -79,13 +75,14 @@ def _differences(config: dict[str, Any], model: Model) -> Iterator[tuple[str, An
         ("mlp_bias", config.get("mlp_bias", False), False, ""),
         ("quantization_config", config.get("quantization_config"), None, ""),
     ):
-        same = math.isclose(there, here, rel_tol=1e-9) if _number(there) and _number(here) else there == here
-        if not same:
+        if not _same(there, here):
             yield key, there, here, ours
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, int | float):
+        return math.isclose(a, b, rel_tol=1e-9)
+    return bool(a == b)
 
 
 def _tensors(folder: Path) -> tuple[dict[str, tuple[int, ...]] | None, str, str | None]:
@@ -148,9 +145,8 @@ def _shapes(found: dict[str, tuple[int, ...]], model: Model) -> Finding:
     for layer in range(model.n_layers):
         wanted |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in block.items()}
     lacking = [name for name in wanted if name not in found]
-    wrong = [
-        f"{n} is {found[n]} there, {shape} in the recipe" for n, shape in wanted.items() if found.get(n, shape) != shape
-    ]
+    other = {name: shape for name, shape in wanted.items() if found.get(name, shape) != shape}
+    wrong = [f"{name} is {found[name]} there, {shape} in the recipe" for name, shape in other.items()]
     if lacking or wrong:
         said = "; ".join([*wrong[:2], *([f"it lacks {lacking[0]}"] if lacking else [])])
         return Finding(check, False, said, "Set the recipe's model to the sizes of the base run's.")

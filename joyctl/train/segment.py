@@ -41,8 +41,8 @@ def train_segment(
     `microbatches` the parts in which each takes its share of a step's rows.
 
     SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
-    same numbers. Raises Missing or Refused when the parent, the base, the data or the folder does not fit, Diverged when
-    the loss is not finite.
+    same numbers. Raises Missing or Refused when the parent, the base, the data or the folder does not fit, Diverged
+    when the loss is not finite.
     """
     with _asked_to_stop() as asked, ranks.session(threads), _log_to(folder / "log"):
         finished = True

@@ -125,10 +125,11 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """Load the newest checkpoint, own or parent's; returns the step it was taken at."""
         segment, batch_size = self.segment, self.segment.training.batch_size
         own = checkpoints.newest(self.folder)
+        self.step: int
         settings = own_settings(self.optimizers)
         if not self.checkpointer.load(step=-1):
             self._init_whole()
-        if own is None and segment.start_step and self._from_base:
+        if own is None and segment.base is not None and segment.base.step == segment.start_step:
             self.step = begin_after(segment, self.step, settings, self.optimizers, self.lr_schedulers)
         expected = segment.start_step if own is None else own
         if self.step != expected:
