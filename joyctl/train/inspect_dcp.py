@@ -30,7 +30,6 @@ _TORN = (EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError, Att
 """What unpickling raises where bytes are missing or wrong; memory and the disk raise others."""
 _COPY = "Copy or save it again."
 _AS_IT_HAD = "set schedule and training.tokens as the base run had them"
-_AS_IT_HAD = "set schedule and training.tokens as the base run had them"
 _FULL = (
     "Save it with last_save_model_only=False; or convert its weights to a Hugging Face folder and give that as "
     "base.hf: the optimizer then starts anew."
@@ -61,7 +60,9 @@ def inspect_dcp(base: BaseSpec, segment: SegmentSpec) -> Iterator[Finding]:
         return
     step = int(_entries(folder, metadata, [_STEP])[_STEP])
     remedy = "Plan the campaign again: the checkpoint is another one."
-    yield Finding("base step", step == base.step, f"{step:,}, planned for {base.step:,}", remedy * (step != base.step))
+    yield Finding(
+        "base step", step == base.step, f"{step:,}, planned for {base.step:,}", remedy if step != base.step else None
+    )
     kind = _optimizer_kind(metadata, segment.model, segment.optimizer)
     yield kind
     if kind.ok:

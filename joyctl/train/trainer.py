@@ -75,6 +75,9 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             """What loggers are told about the run; torchtitan would walk every setting."""
             return self.segment.identity()
 
+    step: int
+    """Optimizer steps done, of the whole run."""
+
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.segment = config.segment
@@ -125,7 +128,6 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """Load the newest checkpoint, own or parent's; returns the step it was taken at."""
         segment, batch_size = self.segment, self.segment.training.batch_size
         own = checkpoints.newest(self.folder)
-        self.step: int
         settings = own_settings(self.optimizers)
         if not self.checkpointer.load(step=-1):
             self._init_whole()
