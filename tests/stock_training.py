@@ -13,9 +13,7 @@ WARMUP = 2
 """Of torchtitan's linear schedule: it stays at the peak for one step more, as ours does after a warm-up of 3."""
 
 
-def train_stock(
-    data: Path, folder: Path, steps: int, *, fuse_qkv: bool = True, model_only: bool = False
-) -> None:
+def train_stock(data: Path, folder: Path, steps: int, *, fuse_qkv: bool = True, model_only: bool = False) -> None:
     """Train steps 1..`steps` of world.TOTAL into `folder`; leaves checkpoint/step-<steps> and losses.json."""
     child = world._server.Process(target=_work, args=(data, folder, steps, fuse_qkv, model_only))
     child.start()
@@ -24,7 +22,6 @@ def train_stock(
 
 
 def _work(data: Path, folder: Path, steps: int, fuse_qkv: bool, model_only: bool) -> None:
-    import joyctl.train  # noqa: F401  the device must be settled first
     import torch
     from torchtitan.components.checkpointer import CheckpointManager
     from torchtitan.components.loss import CrossEntropyLoss
@@ -39,6 +36,7 @@ def _work(data: Path, folder: Path, steps: int, fuse_qkv: bool, model_only: bool
     from torchtitan.protocols.model_spec import ModelSpec
     from torchtitan.trainer import Trainer
 
+    import joyctl.train  # noqa: F401  the device must be settled first
     from joyctl.train.loader import OrderedLoader
     from joyctl.train.ranks import be_alone, session
     from joyctl.train.trainer import NoTokenizer

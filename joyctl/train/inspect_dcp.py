@@ -59,10 +59,11 @@ def inspect_dcp(base: BaseSpec, segment: SegmentSpec) -> Iterator[Finding]:
     if not parts.ok:
         return
     step = int(_entries(folder, metadata, [_STEP])[_STEP])
-    remedy = "Plan the campaign again: the checkpoint is another one."
-    yield Finding(
-        "base step", step == base.step, f"{step:,}, planned for {base.step:,}", remedy if step != base.step else None
-    )
+    if step != base.step:
+        remedy = "Plan the campaign again: the checkpoint is another one."
+        yield Finding("base step", False, f"{step:,}, planned for {base.step:,}", remedy)
+        return
+    yield Finding("base step", True, f"{step:,}")
     kind = _optimizer_kind(metadata, segment.model, segment.optimizer)
     yield kind
     if kind.ok:
