@@ -246,6 +246,15 @@ def _recipe_name(campaign: Path) -> str:
     return str(kept.get("recipe", {}).get("name", "unknown"))
 
 
+def _trained_elsewhere(spec: SegmentSpec) -> str:
+    base = spec.base
+    if base is None:
+        return ""
+    anew = "; the optimizer started anew there" if base.kind == "hf" else ""
+    name = base.hub or Path(base.path).name
+    return f"\nThe first {base.step:,} steps were trained elsewhere: `{name}`, digest `{base.sha256}`{anew}.\n"
+
+
 def _card(run: RunSpec, spec: SegmentSpec, recipe: str, campaign: str) -> str:
     """Model card of an exported run: what it is, its recipe, its mix, its base."""
     mix = "\n".join(f"| {name} | {share:.2%} |" for name, share in run.mix.items())
@@ -268,7 +277,7 @@ Recipe `{recipe}`, campaign `{campaign}`, run `{run.id}`.
 | source | share of tokens |
 |---|---|
 {mix}
-{dropped}
+{dropped}{_trained_elsewhere(spec)}
 Base: trunk seed {run.trunk_seed}{f", branched at step {run.branch_step:,}" if run.branch_step else ""}.
 Fingerprint of the weights: `{run.fingerprint}`.
 """

@@ -13,9 +13,10 @@ import pytest
 
 from joyctl.campaign.spec import ReferenceSpec
 from joyctl.errors import Missing, RecipeError, Refused
-from joyctl.evals.references import fetch, folder_digest, folder_of, identify
+from joyctl.evals.references import fetch, folder_of, identify
 from joyctl.recipe.load import dump_recipe, load_recipe, load_recipe_grid
 from joyctl.recipe.types import Reference
+from joyctl.store.digest import folder_digest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

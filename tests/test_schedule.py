@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training import MODEL
 
-from joyctl.campaign.schedule import lr_at, segment_lr, takes_over
+from joyctl.campaign.schedule import lr_at, segment_lr
 from joyctl.campaign.spec import BaseSpec, OrderPhase, OrderSpec, Redecay, SegmentSpec
 from joyctl.recipe.types import Optimizer, Schedule, Training
 
@@ -165,7 +165,6 @@ def test_all_arms_lie_on_one_curve(schedule: Schedule, total: int, data: st.Data
         segment_lr(arm, s) for s in range(branch + 1, end + 1)
     ]
     assert seen == curve(schedule, total)[:end]
-    assert takes_over(arm, branch, segment_lr(trunk, branch + 1))
 
 
 @given(schedules, st.integers(10, 500), st.data())
@@ -177,7 +176,6 @@ def test_a_redecay_begins_where_the_trunk_is_and_would_be_zero_after_the_phase(
     arm = segment(schedule, total, start=branch, end=end, redecay=Redecay(start_step=branch, end_step=end))
     found = [segment_lr(arm, step) for step in range(1, end + 1)]
     assert found[: branch + 1] == curve(schedule, total)[: branch + 1]
-    assert takes_over(arm, branch, curve(schedule, total)[branch])
     phase = found[branch:]
     assert all(a > b for a, b in itertools.pairwise(phase))
     linear = schedule.cooldown_shape == "linear"
@@ -208,22 +206,6 @@ def test_a_base_without_optimizer_state_warms_up_again_in_every_arm() -> None:
         [3.0 * (1 - (s - 43) / 58) * ramp[s - 41] for s in range(43, 101)]
     )
     assert segment_lr(control, 40) == 3.0  # before the base nothing of ours was trained
-
-
-def test_a_checkpoint_of_the_campaign_must_hold_the_lr_to_the_last_bit() -> None:
-    due = segment_lr(segment(LINEAR, 100), 41)
-    assert takes_over(segment(LINEAR, 100, start=40), 40, due)
-    assert not takes_over(segment(LINEAR, 100, start=40), 40, math.nextafter(due, 1))
-
-
-def test_a_base_may_hold_what_its_own_run_would_have_gone_on_with() -> None:
-    due = lr_at(LINEAR, 3.0, 41, 100)
-    trunk = segment(LINEAR, 100, start=40, base=base(40, 10, "dcp"))
-    assert takes_over(trunk, 40, due) and takes_over(trunk, 40, due * 1.005)
-    assert not takes_over(trunk, 40, due * 1.02)
-    assert not takes_over(trunk, 40, segment_lr(trunk, 41))  # the rewarm is ours, not the base's
-    assert takes_over(trunk, 41, segment_lr(trunk, 42)) and not takes_over(trunk, 41, due * 1.005)
-    assert takes_over(segment(LINEAR, 100, start=40, base=base(40)), 40, 1.0)  # an hf folder holds none
 
 
 def test_settings_without_effect_are_no_part_of_what_determines_weights() -> None:

@@ -24,6 +24,8 @@ SIZES = {"code": 3000, "math": 2000, "web": 6000}  # tokens by source
 BASE = {"code": 1, "math": 2, "web": 7}
 MODEL = Model(dim=32, n_layers=2, n_heads=4, n_kv_heads=2, ffn_hidden=64, vocab_size=64, max_seq_len=64)
 
+TOKENIZER = {"model": {"vocab": {f"w{i}": i for i in range(64)}, "merges": []}, "added_tokens": []}
+
 
 def make_data(folder: Path) -> Path:
     """Three sources, each with a habit of its own that a model can learn."""

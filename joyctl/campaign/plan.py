@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from joyctl.campaign import caps
+from joyctl.campaign.baserun import base_of, require_room, rows_seen
 from joyctl.campaign.categories import Shares, resolve
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.mixture import integer_weights
 from joyctl.campaign.spec import (
+    BaseSpec,
     EvalSpec,
     OrderPhase,
     OrderSpec,
@@ -53,15 +55,17 @@ def plan(
     data: DataFacts,
     cuts: Mapping[str, Sequence[Interval]] | None = None,
     references: Mapping[str, ReferenceSpec] | None = None,
+    base: BaseSpec | None = None,
 ) -> Plan:
     """Plan a campaign.
 
     `cuts` are the stretches in which trunks already lie on disk, by trunk folder (`trunk/s0`): they are
     used as they are, so that a later sweep trains only what is missing. `references`, by name, are scored once each,
-    as the recipe says; a sweep over keys of `eval` leaves them out. Raises RecipeError for a grid that the recipe
-    cannot serve.
+    as the recipe says; a sweep over keys of `eval` leaves them out. `base` is what the recipe's base was found to be:
+    the trunks begin at its step. Raises RecipeError for a grid that the recipe cannot serve, and Refused for a base
+    that stands after a branch point.
     """
-    planner = _Planner(recipe, grid, data, dict(cuts or {}))
+    planner = _Planner(recipe, grid, data, dict(cuts or {}), base)
     for point in points:
         for trunk_seed in range(grid.trunk_seeds):
             planner.add(point, trunk_seed)
@@ -98,15 +102,18 @@ def wanted_variants(point: Point, grid: Grid, shares: Shares) -> list[Variant]:
 class _Planner:
     """Collects segments and runs; equal ones become one."""
 
-    def __init__(self, recipe: Recipe, grid: Grid, data: DataFacts, cuts: dict[str, Sequence[Interval]]) -> None:
-        self.recipe, self.grid, self.data, self.cuts = recipe, grid, data, cuts
+    def __init__(
+        self, recipe: Recipe, grid: Grid, data: DataFacts, cuts: dict[str, Sequence[Interval]], base: BaseSpec | None
+    ) -> None:
+        self.recipe, self.grid, self.data, self.cuts, self.base = recipe, grid, data, cuts, base
+        self.first = base.step if base else 0
+        """Where the trunks begin."""
         self.segments: dict[str, SegmentSpec] = {}
         self.runs: dict[str, RunSpec] = {}
         self._by_fingerprint: dict[str, str] = {}
         self._ends: dict[tuple[str, int], str] = {}  # the stretch of a trunk that ends at a step
         self._trunk_folders: dict[tuple[int, int], str] = {}  # by point, which outlives this, and seed
         self._plain = Point(recipe)
-        self.first = (recipe.base.step or 0) if recipe.base else 0
         self._shares: dict[int, Shares] = {}  # by point
 
     def shares(self, point: Point) -> Shares:
@@ -120,6 +127,8 @@ class _Planner:
         asked = [caps.Asked(v.name, v.mix, v.duration, v.length) for v in wanted]
         caps.check(point.recipe, self.data.tokens, self.first, self.shares(point).base, asked)
         steps = [branch_step(point.recipe.training, v.duration) for v in wanted]
+        if self.base:
+            require_room(self.base, point.recipe, [(v.duration, s) for v, s in zip(wanted, steps, strict=True)])
         # Cut at every duration the recipe names, whatever this command asks for: the next command branches
         # there without training the trunk again.
         planned = {*point.recipe.phase.durations, *point.recipe.phase.drop_at}
@@ -131,7 +140,7 @@ class _Planner:
 
     def _add_trunk(self, point: Point, seed: int, cut_at: list[int], last: int) -> None:
         folder = self._trunk_folder(point, seed)
-        for start, end in chain(cut_at, self.cuts.get(folder, ()), last):
+        for start, end in chain(cut_at, self.cuts.get(folder, ()), last, self.first):
             spec = self._trunk_segment(point, seed, folder, start, end)
             self.segments.setdefault(spec.id, spec)
             self._ends.setdefault((folder, end), spec.id)
@@ -144,15 +153,19 @@ class _Planner:
 
     def _find_trunk_folder(self, point: Point, seed: int) -> str:
         total = point.recipe.training.steps
-        mine = self._trunk_segment(point, seed, "", 0, total)
-        plain = self._trunk_segment(self._plain, seed, "", 0, self.recipe.training.steps)
+        mine = self._trunk_segment(point, seed, "", self.first, total)
+        plain = self._trunk_segment(self._plain, seed, "", self.first, self.recipe.training.steps)
         same = fingerprint(mine.identity()) == fingerprint(plain.identity())
         return f"trunk/s{seed}" + ("" if same else label(of_trunk(point.changed)))
 
     def _trunk_segment(self, point: Point, seed: int, folder: str, start: int, end: int) -> SegmentSpec:
-        base = OrderPhase(start_row=0, weights=integer_weights(self.shares(point).base))
-        parent = None if start == 0 else self._trunk_parent(folder, start)
+        base = self._base_phase(point)
+        parent = None if start == self.first else self._trunk_parent(folder, start)
         return self._segment(point, f"{folder}/{start}-{end}", parent, (base,), seed, start, end)
+
+    def _base_phase(self, point: Point) -> OrderPhase:
+        first = self.first * point.recipe.training.batch_size
+        return OrderPhase(start_row=first, weights=integer_weights(self.shares(point).base))
 
     def _trunk_parent(self, folder: str, step: int) -> str | None:
         return self._ends.get((folder, step))
@@ -166,15 +179,15 @@ class _Planner:
             # The control is the trunk's own end. With another data order it is a phase like any other,
             # on the base mix, over the longest duration of the recipe.
             if seed == 0:
-                whole = self._trunk_segment(point, trunk_seed, folder, 0, total)
+                whole = self._trunk_segment(point, trunk_seed, folder, self.first, total)
                 mark = fingerprint(whole.identity())
                 tail = self._trunk_parent(folder, total)
                 assert tail is not None, "the trunk was planned to its end"
                 self._keep_run(point, variant, identifier, trunk_seed, seed, None, total, tail, mark)
                 return
-            step = min(branch_step(recipe.training, d) for d in recipe.phase.durations)
+            step = max(self.first, min(branch_step(recipe.training, d) for d in recipe.phase.durations))
         end = step + round(variant.length * (total - step))
-        base = OrderPhase(start_row=0, weights=integer_weights(self.shares(point).base))
+        base = self._base_phase(point)
         phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=integer_weights(variant.mix), seed=seed)
         parent = self._trunk_parent(folder, step)
         spec = self._segment(point, f"runs/{identifier}", parent, (base, phase), trunk_seed, step, end)
@@ -262,39 +275,48 @@ class _Planner:
             if n == 0:
                 message = f"has less than one row of {recipe.training.seq_len} tokens"
                 raise RecipeError([Problem(self.data.folder, f"sources.{name}", message)])
+        order = OrderSpec(rows=rows, phases=phases, seed=seed)
+        if self.base:
+            start_row = self.first * recipe.training.batch_size
+            order = order.model_copy(update={"start_row": start_row, "seen": rows_seen(recipe, used)})
         return SegmentSpec(
             id=identifier,
             parent=parent,
             start_step=start,
             end_step=end,
             total_steps=recipe.training.steps,
-            order=OrderSpec(rows=rows, phases=phases, seed=seed),
+            order=order,
             model=recipe.model,
             training=recipe.training,
             optimizer=recipe.optimizer,
             schedule=recipe.schedule,
-            init_seed=seed,
+            init_seed=0 if self.base else seed,  # the base's parameters replace the initial ones
             source_sha256={name: self.data.sha256[name] for name in used},
             tokenizer_sha256=self.data.tokenizer_sha256,
             data_folder=self.data.folder,
+            base=base_of(recipe, self.base),
         )
 
 
-def chain(cut_at: Iterable[int], existing: Iterable[Interval], last: int) -> list[Interval]:
-    """Stretches of trunk that give a checkpoint at every step of `cut_at` up to `last`.
+def chain(cut_at: Iterable[int], existing: Iterable[Interval], last: int, first: int = 0) -> list[Interval]:
+    """Stretches of trunk that give a checkpoint at every step of `cut_at` after `first` and up to `last`.
 
-    Existing stretches are used as they lie; a new point starts from the nearest checkpoint before it.
-    Every stretch stands after the one it starts from.
+    Existing stretches are used as they lie, where they begin at `first` or after one that does; a new point starts from
+    the nearest checkpoint before it. Every stretch stands after the one it starts from.
     """
-    by_end = {end: (start, end) for start, end in sorted(existing, reverse=True)}
-    needed = sorted(p for p in {*cut_at} if 0 < p <= last)
+    reached, by_end = {first}, dict[int, Interval]()
+    for start, end in sorted(existing):
+        if start in reached:  # not of a trunk that began elsewhere
+            reached.add(end)
+            by_end.setdefault(end, (start, end))
+    needed = sorted(p for p in {*cut_at} if first < p <= last)
     for point in needed:
         if point not in by_end:
-            before = max((p for p in (*by_end, *needed) if p < point), default=0)
+            before = max((p for p in (*by_end, *needed) if p < point), default=first)
             by_end[point] = (before, point)
     wanted: dict[int, Interval] = {}
     for point in needed:
-        while point and point not in wanted:  # with all it starts from
+        while point != first and point not in wanted:  # with all it starts from
             wanted[point] = by_end[point]
             point = by_end[point][0]
     return sorted(wanted.values(), key=lambda interval: (interval[0], interval[1]))

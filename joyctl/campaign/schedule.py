@@ -7,9 +7,6 @@ import math
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.recipe.types import Schedule
 
-FOREIGN_LR = 0.01
-"""How far, as a share, the LR of a base trained elsewhere may lie from the schedule's."""
-
 
 def lr_at(schedule: Schedule, peak: float, step: int, total_steps: int) -> float:
     """LR of optimizer step `step` (the first is 1, the last is `total_steps`).
@@ -68,20 +65,6 @@ def segment_lr(segment: SegmentSpec, step: int) -> float:
     if base is not None and base.step < step < base.step + base.rewarm:
         due *= (step - base.step) / base.rewarm
     return due
-
-
-def takes_over(segment: SegmentSpec, step: int, lr: float) -> bool:
-    """Whether `lr`, which a checkpoint of `step` holds for its next step, is one that `segment` goes on from.
-
-    It must be the segment's own to the last bit. Of a base trained elsewhere it is what that run would have gone on
-    with, so the rewarm does not count; within `FOREIGN_LR`, because torchtitan's schedules count steps a little
-    differently. A Hugging Face folder has none.
-    """
-    base = segment.base
-    if base is None or step != base.step:
-        return lr == segment_lr(segment, step + 1)
-    due = lr_at(segment.schedule, segment.optimizer.lr, step + 1, segment.total_steps)
-    return base.kind == "hf" or math.isclose(lr, due, rel_tol=FOREIGN_LR)
 
 
 def _fall(schedule: Schedule, progress: float) -> float:

@@ -14,7 +14,7 @@ class OrderPhase(Strict):
     """From `start_row` on, rows are dealt to sources in proportion to integer `weights`."""
 
     start_row: int
-    """Global row at which this mix begins; the first phase begins at 0."""
+    """Global row at which this mix begins; the first phase begins at 0, or where a base stands."""
     weights: dict[str, int]
     """Integer weight by source; a source that is absent or 0 gets no rows."""
     seed: int = 0
@@ -46,7 +46,11 @@ class BaseSpec(Strict):
     step: int
     """Steps of the run that it has behind it."""
     sha256: str
-    """Its digest (joyctl.store.digest)."""
+    """Its digest (joyctl.store.digest); of a model on the hub its commit."""
+    hub: str | None = None
+    """Name of a model on the hub; then `path` is its name too until it is downloaded. Not part of the identity."""
+    tokenizer: str | None = None
+    """Absolute path of the folder of its tokenizer, where that is known; not part of the identity."""
     rewarm: int = 0
     """Steps after `step` over which the LR rises from zero to the schedule's."""
 
@@ -87,7 +91,7 @@ class SegmentSpec(Strict):
     optimizer: Optimizer
     schedule: Schedule
     init_seed: int
-    """Seed of the parameters' initial values."""
+    """Seed of the parameters' initial values; 0 where they are a base's."""
     source_sha256: dict[str, str]
     """Digest of every source's training tokens."""
     tokenizer_sha256: str
@@ -103,7 +107,7 @@ class SegmentSpec(Strict):
     def identity(self) -> dict[str, object]:
         """What determines the trained weights, and nothing else (no path, no name, nothing without effect)."""
         exclude: dict[str, bool | dict[str, bool]] = {"id": True, "parent": True, "data_folder": True}
-        exclude["base"] = {"path": True}
+        exclude["base"] = {"path": True, "hub": True, "tokenizer": True}
         always_falls = self.schedule.kind in ("linear", "cosine")
         exclude["schedule"] = {
             "cooldown": always_falls,

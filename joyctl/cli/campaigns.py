@@ -267,7 +267,7 @@ def _show(prepared: Prepared, asked: _Asked, *, every: bool = False) -> None:
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
     from joyctl.data.stated import lacks_data, nothing_to_train_on
     from joyctl.evals.sandbox import UNSAFE
-    from joyctl.launch.prepare import fetch_references, refuse_drift, replace_drifted
+    from joyctl.launch.prepare import fetch_models, refuse_drift, replace_drifted
     from joyctl.recipe.load import load_cluster
     from joyctl.store.campaign import campaign_lock, read_campaign_json
 
@@ -312,7 +312,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
             # Again under the lock: another process may have finished something since.
             prepared = _prepare(loaded, asked, on_nodes=slurm)
             refuse_drift(prepared, _command(asked))
-        prepared = fetch_references(prepared, note)
+        prepared = fetch_models(prepared, note)
         if cluster.kind == "slurm":
             from joyctl.cli.queueing import run_on_slurm
 

@@ -97,6 +97,9 @@ def order_command(
     if last > end:
         raise RecipeError([Problem(f"--rows {rows}", "", f"the run ends at row {end:,}")])
     order = Order(found.order)
+    if first < order.first:
+        message = f"its order begins at row {order.first:,}, where its base stands"
+        raise RecipeError([Problem(f"--rows {rows}", "", message)])
     dealt = order.rows(first, last)
     listed = [
         {"row": first + i, "source": order.names[s], "source_row": int(r), "epoch": int(e)}

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from joyctl.campaign.baserun import said_of_base
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
@@ -48,6 +49,7 @@ def plan_json(prepared: Prepared) -> str:
             for s in plan.segments
         ],
         "runs": [_run_json(prepared, run) for run in plan.runs],
+        "base": _base_json(plan),
         "power": [_sight_json(sight) for sight in _sights(prepared)],
         "totals": totals,
     }
@@ -69,6 +71,8 @@ def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, co
     base = mixscreen.one_line(_base(prepared, trunk))
     by_source = plan.recipe.mixes.by == "source"
     out.print(_joined([*head, base] if by_source and len(base) <= out.width else head, out.width) + "\n")
+    for line in said_of_base([s for s in plan.segments if s.parent is None and s.id.startswith("trunk/")]):
+        out.print(Text(f" {line}"))
     lines = shortlist(plan.runs, every=every)
     listed = [line for line in lines if isinstance(line, RunSpec)]
     columns = _columns(prepared, listed, out.width)
@@ -107,7 +111,7 @@ def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, co
         )
     if prepared.data.stated:
         out.print(
-            f" data     {prepared.plan.recipe.data.folder} not here: sizes are the recipe's own words, digests not known"
+            f" data     {prepared.plan.recipe.data.folder} not here: sizes are the recipe's words, digests unknown"
         )
     for said in _can_detect(prepared):
         out.print(said)
@@ -125,6 +129,15 @@ def _joined(parts: Sequence[str], width: int) -> str:
         fits = len(lines[-1]) + len(part) + 3 <= width
         lines[-1:] = [f"{lines[-1]} · {part}"] if fits else [lines[-1], part]
     return "\n".join(lines)
+
+
+def _base_json(plan: Plan) -> dict[str, Any] | None:
+    """What the trunks go on from; None where they are trained from their first step."""
+    first = next((s for s in plan.segments if s.base is not None), None)
+    if first is None or first.base is None:
+        return None
+    optimizer = "carried on" if first.base.kind == "dcp" else "started anew"
+    return {**first.base.model_dump(mode="json"), "optimizer": optimizer, "seen": first.order.seen or {}}
 
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:

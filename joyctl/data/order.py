@@ -9,6 +9,9 @@ arbitrary finite domains, CT-RSA 2002), keyed by data seed, source name and epoc
 Nothing is stored but integers, so a row is the same for any number of ranks, any batch split and after
 any restart; the cursors go on across a change of mix, so no row is shown again before its source's epoch
 is over; and a source's permutation depends on no other source, so dropping one moves no other.
+
+After a base that was trained elsewhere the order begins at its step's row, with cursors behind what it has seen. Which
+rows those were is its own affair: they are taken to be the first of this order, as they are where it came from here.
 """
 
 from __future__ import annotations
@@ -58,8 +61,8 @@ class _Deal:
 class Order:
     """Random access to the rows of a run.
 
-    `spec.phases` start at rising rows, the first at 0; raises ValueError otherwise, for a phase without
-    weights and for a source with weight but no rows.
+    `spec.phases` start at rising rows, the first at `spec.start_row` (0 where there is none); raises ValueError
+    otherwise, for a phase without weights and for a source with weight but no rows.
     """
 
     def __init__(self, spec: OrderSpec) -> None:
@@ -67,8 +70,13 @@ class Order:
         self.names = tuple(sorted(spec.rows))
         self._size = np.array([spec.rows[name] for name in self.names], np.int64)
         self._starts = np.array([phase.start_row for phase in spec.phases], np.int64)
-        if not len(self._starts) or self._starts[0] != 0 or (np.diff(self._starts) < 0).any():
-            raise ValueError("phases must start at row 0 and rise")
+        self.first = spec.start_row or 0
+        """The first global row that this order deals."""
+        if not len(self._starts) or self._starts[0] != self.first or (np.diff(self._starts) < 0).any():
+            raise ValueError(f"phases must start at row {self.first} and rise")
+        # Cursors before the first row; seed 0 goes on behind them in the order that keys them.
+        self._seen = np.array([(spec.seen or {}).get(name, 0) for name in self.names], np.int64)
+        self._key, self._other = (spec.seed, 0) if spec.start_row is None else (0, spec.seed)
         self._deals: list[_Deal] = []
         self._origin: list[int] = []  # global row at which each phase's deal began
         self._base: list[Int64] = []  # cursors of all sources there
@@ -78,7 +86,7 @@ class Order:
                 if weight and not spec.rows.get(name):
                     raise ValueError(f"source '{name}' has weight but no rows")
             deal = _deal(tuple(phase.weights.get(name, 0) for name in self.names))
-            here = self._cursors(j - 1, phase.start_row) if j else np.zeros(len(self.names), np.int64)
+            here = self._cursors(j - 1, phase.start_row) if j else self._seen
             before = spec.phases[j - 1] if j else None
             if before is not None and before.seed not in (0, phase.seed):
                 raise ValueError("the data order's seed may change once, where the phase begins")
@@ -86,11 +94,17 @@ class Order:
             goes_on = j > 0 and (deal.weights == self._deals[-1].weights).all()
             self._free.append(self._free[-1] if before and before.seed == phase.seed else here)
             self._deals.append(deal)
-            self._origin.append(self._origin[-1] if goes_on else phase.start_row)
-            self._base.append(self._base[-1] if goes_on else here)
+            if j == 0:
+                # The deal is where it would be had it begun at row 0, so that a base which did is gone on from.
+                self._origin.append(0)
+                self._base.append(here - deal.counts(self.first))
+            else:
+                self._origin.append(self._origin[-1] if goes_on else phase.start_row)
+                self._base.append(self._base[-1] if goes_on else here)
 
     def rows(self, start: int, stop: int) -> Rows:
-        """Rows start..stop-1; any stretch, in any order of calls."""
+        """Rows start..stop-1; any stretch, in any order of calls. Raises ValueError for one before the first row."""
+        self._require(start)
         parts = []
         for j, first in enumerate(self._starts):
             last = self._starts[j + 1] if j + 1 < len(self._starts) else stop
@@ -102,10 +116,18 @@ class Order:
         return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def counts(self, g: int) -> dict[str, int]:
-        """Rows of every source among global rows 0..g-1."""
+        """Rows of every source before global row g, with those that a base has seen.
+
+        Raises ValueError for a row before the first.
+        """
+        self._require(g)
         j = int(np.searchsorted(self._starts, g, "right")) - 1
         counts = self._cursors(j, g)
         return {name: int(c) for name, c in zip(self.names, counts, strict=True)}
+
+    def _require(self, g: int) -> None:
+        if g < self.first:
+            raise ValueError(f"the order begins at row {self.first}; row {g} was the base's")
 
     def _cursors(self, j: int, g: int) -> Int64:
         """Rows of every source before global row g, which lies in phase j or at its end."""
@@ -130,14 +152,21 @@ class Order:
     def _shuffle(self, j: int, i: int, epoch: int, position: Int64) -> Int64:
         """Position within an epoch -> row of source i, in phase j."""
         size, name, seed = int(self._size[i]), self.names[i], self.spec.phases[j].seed
+        # Another data order for a part alone shuffles the positions that were left over before it, so that
+        # still no row comes twice before the epoch ends: of the phase those of its trunk,
         if seed:
-            # Another data order for the phase alone: shuffle the positions that the trunk left over, so
-            # that still no row comes twice before the epoch ends.
-            first = int(self._free[j][i]) - epoch * size
-            first = min(max(first, 0), size)
-            inner = permute(position - first, size - first, _keys(seed, "phase", name, epoch))
-            position = first + inner
-        return permute(position, size, _keys(self.spec.seed, "trunk", name, epoch))
+            first = min(max(int(self._free[j][i]) - epoch * size, 0), size)
+            position = _leave(position, first, size, _keys(seed, "phase", name, epoch))
+        # of another trunk on the same base those of the base.
+        if self._other:
+            first = min(max(int(self._seen[i]) - epoch * size, 0), size)
+            position = _leave(position, first, size, _keys(self._other, "after base", name, epoch))
+        return permute(position, size, _keys(self._key, "trunk", name, epoch))
+
+
+def _leave(position: Int64, first: int, size: int, keys: UInt32) -> Int64:
+    """Positions first..size-1 shuffled among themselves."""
+    return first + permute(position - first, size - first, keys)
 
 
 def permute(x: Int64, n: int, keys: UInt32) -> Int64:

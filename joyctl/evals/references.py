@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,30 +13,45 @@ from joyctl.errors import Missing, Refused
 from joyctl.evals.protocol import tokenizer_digest
 from joyctl.recipe.references import is_folder
 from joyctl.recipe.types import Reference
-from joyctl.store.files import sha256_file
-from joyctl.store.fingerprint import fingerprint
+from joyctl.store.digest import MODEL_FILES, folder_digest
 
 _WEIGHTS = ("*.safetensors", "*.bin")
-_NEEDED = (*_WEIGHTS, "*config.json", "*.index.json", "*.model", "tokenizer.json", "vocab.json", "merges.txt")
-"""What is taken of a model on the hub, and what of a folder says which model it is."""
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
-_SMALL = 16 << 20  # bytes: a file up to this size is read whole
-_PROBES, _PROBE = 32, 64 << 10  # so many pieces of so many bytes are read of a larger one
 _HINT = "Give a folder with config.json, tokenizer and weights, as save_pretrained writes it, or org/name on the hub."
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def identify(references: Mapping[str, Reference]) -> dict[str, ReferenceSpec]:
-    """Every reference with what says which model it is; nothing is downloaded.
+    """Every reference with what says which model it is; nothing is downloaded. Raises as identify_model does."""
+    return {name: identify_model(f"references.{name}", reference) for name, reference in references.items()}
+
+
+def identify_model(key: str, reference: Reference) -> ReferenceSpec:
+    """What says which model the one under recipe key `key` is; nothing is downloaded.
 
     A model of the hub is taken from the cache without a look at the network. For one that is not there the hub is
     asked for its commit, unless HF_HUB_OFFLINE forbids it. Raises Missing for a folder that is no whole model, and for
     a model that is not cached while the hub is not reached or does not have it.
     """
-    return {name: _identified(name, reference) for name, reference in references.items()}
+    if is_folder(reference.model):
+        folder = Path(reference.model)
+        if not folder.is_dir():
+            raise Missing(f"{key}: {folder} is no folder", hint=_HINT)
+        if lack := _lack(folder):
+            raise Missing(f"{key}: {folder} has {lack}", hint=_HINT)
+        sha256 = folder_digest(folder)
+        return ReferenceSpec(model=reference.model, about=reference.about, folder=str(folder), sha256=sha256)
+    cached = _cached(key, reference)
+    return ReferenceSpec(
+        model=reference.model,
+        revision=reference.revision,
+        about=reference.about,
+        folder=str(cached.folder) if cached else None,
+        commit=cached.commit if cached else _commit(key, reference),
+    )
 
 
-def fetch(reference: ReferenceSpec) -> ReferenceSpec:
+def fetch(reference: ReferenceSpec, what: str = "reference") -> ReferenceSpec:
     """A reference with its files on this machine: downloaded where they are not. Raises Missing where that fails."""
     if reference.folder is not None:
         return reference
@@ -46,17 +59,17 @@ def fetch(reference: ReferenceSpec) -> ReferenceSpec:
 
     lack: str | None = None
     for patterns in (
-        [name for name in _NEEDED if name != "*.bin"],
-        [*_NEEDED],
+        [name for name in MODEL_FILES if name != "*.bin"],
+        [*MODEL_FILES],
     ):  # many have their weights in both forms
         try:
             folder = snapshot_download(reference.model, revision=reference.commit, allow_patterns=patterns)
         except (OSError, ValueError) as error:
-            raise _not_reached(f"reference {reference.model}", reference.model, error) from error
+            raise _not_reached(f"{what} {reference.model}", reference.model, error) from error
         lack = _lack(Path(folder))
         if lack is None:
             return reference.model_copy(update={"folder": folder})
-    raise Missing(f"reference {reference.model}: the model on the hub has {lack}", hint=_HINT)
+    raise Missing(f"{what} {reference.model}: the model on the hub has {lack}", hint=_HINT)
 
 
 def folder_of(reference: ReferenceSpec) -> Path:
@@ -73,47 +86,18 @@ def folder_of(reference: ReferenceSpec) -> Path:
     return folder
 
 
-def folder_digest(folder: Path) -> str:
-    """Digest of a model folder, quick for any size: names and sizes of all its files and what small ones hold.
-
-    Of larger files, the weights, it reads pieces spread evenly over them: training changes all of those. The score
-    itself is vouched for by the digest of all that the model computes with (joyctl.evals.protocol.model_digest).
-    """
-    files = sorted({path for pattern in _NEEDED for path in folder.glob(pattern)})
-    return fingerprint({path.name: [path.stat().st_size, _content(path)] for path in files})
-
-
 @dataclass(frozen=True)
 class _Cached:
     folder: Path
     commit: str
 
 
-def _identified(name: str, reference: Reference) -> ReferenceSpec:
-    if is_folder(reference.model):
-        folder = Path(reference.model)
-        if not folder.is_dir():
-            raise Missing(f"references.{name}: {folder} is no folder", hint=_HINT)
-        if lack := _lack(folder):
-            raise Missing(f"references.{name}: {folder} has {lack}", hint=_HINT)
-        sha256 = folder_digest(folder)
-        return ReferenceSpec(model=reference.model, about=reference.about, folder=str(folder), sha256=sha256)
-    cached = _cached(name, reference)
-    return ReferenceSpec(
-        model=reference.model,
-        revision=reference.revision,
-        about=reference.about,
-        folder=str(cached.folder) if cached else None,
-        commit=cached.commit if cached else _commit(name, reference),
-    )
-
-
-def _cached(name: str, reference: Reference) -> _Cached | None:
+def _cached(key: str, reference: Reference) -> _Cached | None:
     """A whole model in the cache of the hub; None when there is none."""
     from huggingface_hub import snapshot_download
 
     if not _HUB_NAME.fullmatch(reference.model):
-        raise Missing(f"references.{name}: {reference.model} is no folder, and no name on the hub", hint=_HINT)
+        raise Missing(f"{key}: {reference.model} is no folder, and no name on the hub", hint=_HINT)
     try:
         folder = Path(snapshot_download(reference.model, revision=reference.revision, local_files_only=True))
     except (OSError, ValueError):
@@ -121,11 +105,11 @@ def _cached(name: str, reference: Reference) -> _Cached | None:
     return None if _lack(folder) else _Cached(folder, folder.name)
 
 
-def _commit(name: str, reference: Reference) -> str:
+def _commit(key: str, reference: Reference) -> str:
     """The commit that the hub has under a revision."""
     from huggingface_hub import model_info
 
-    what = f"references.{name}: {reference.model}"
+    what = f"{key}: {reference.model}"
     try:
         commit = model_info(reference.model, revision=reference.revision).sha
     except (OSError, ValueError) as error:
@@ -167,15 +151,3 @@ def _absent(index: Path) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError):
         return [index.name]
     return sorted(name for name in named if not (index.parent / name).is_file())
-
-
-def _content(path: Path) -> str:
-    size = path.stat().st_size
-    if size <= _SMALL:
-        return sha256_file(path)
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in range(_PROBES):
-            file.seek((size - _PROBE) * piece // (_PROBES - 1), os.SEEK_SET)
-            digest.update(file.read(_PROBE))
-    return digest.hexdigest()

@@ -16,6 +16,7 @@ from joyctl.data.stated import lacks_data, nothing_to_train_on, stated_folder
 from joyctl.errors import Problem, RecipeError, Refused
 from joyctl.evals.known import require_known
 from joyctl.evals.references import fetch, identify
+from joyctl.launch.bases import fetch_base, identify_base, require_one_base
 from joyctl.launch.disk import find, set_aside, trunk_cuts
 from joyctl.recipe.suite import require_datasets
 from joyctl.recipe.types import Recipe
@@ -50,17 +51,20 @@ def prepare(
 
     With `planning`, for a command that trains nothing, the recipe's own words do where its data folder is not here.
     Raises RecipeError for a source that has no data, a grid that the recipe cannot serve or a task that nobody knows,
-    Missing for data, benchmark data or a reference that is not where the recipe says.
+    Missing for data, benchmark data, a reference or a base that is not where the recipe says, Refused for a base that
+    does not tell its step or stands after a branch point.
     """
     if len({point.recipe.data.model_dump_json() for point in points}) > 1:
         raise RecipeError([Problem("override 'data...'", "data", "cannot be swept: one campaign, one data folder")])
     if len({tuple(point.recipe.references.items()) for point in points}) > 1:
         problem = Problem("override 'references...'", "references", "cannot be swept: give them all, each has its row")
         raise RecipeError([problem])
+    require_one_base(points)
     for point in points:  # what is wrong is said before anything is made
         wanted_variants(point, grid, outline(point.recipe))
         if point.suite is not None:
             require_datasets(point.suite, point.benchmarks)
+    base = identify_base(recipe)
     data = _data(recipe, data_root, notify, planning=planning)
     for name, suite in {point.recipe.eval.suite: point.suite for point in points}.items():
         if suite is not None:
@@ -75,7 +79,7 @@ def prepare(
         tasks_sha256=data.tasks_sha256,
     )
     folder = results / recipe.campaign
-    planned = plan(recipe, points, grid, facts, trunk_cuts(folder), references)
+    planned = plan(recipe, points, grid, facts, trunk_cuts(folder), references, base)
     return Prepared(folder, planned, compare(planned, find(folder, planned, sandbox=sandbox)), data)
 
 
@@ -87,12 +91,14 @@ def _data(recipe: Recipe, root: Path, notify: Callable[[str], None], *, planning
     raise nothing_to_train_on(recipe, root)
 
 
-def fetch_references(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
-    """Download the references that are still to be scored and lie on the hub: a job may have no network.
+def fetch_models(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
+    """Download the base and the references that are still to be scored and lie on the hub: a job may have no network.
 
     Raises Missing where one does not come.
     """
     todo = {job.folder for job in prepared.work.jobs}
+    if any(segment.parent is None and segment.id in todo for segment in prepared.plan.segments):
+        prepared = replace(prepared, plan=fetch_base(prepared.plan, notify))
     runs = []
     for run in prepared.plan.runs:
         if run.reference is not None and run.reference.folder is None and f"runs/{run.id}" in todo:

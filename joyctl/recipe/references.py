@@ -1,4 +1,4 @@
-"""Where a recipe's references lie: folders are made absolute, names on the hub stay as they are."""
+"""Where a recipe's references and its base lie: folders are made absolute, names on the hub stay as they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.rules import Finding
 from joyctl.recipe.types import Recipe
 
-__all__ = ["is_folder", "place_references"]
+__all__ = ["is_folder", "place_base", "place_references"]
 
 
 def is_folder(model: str) -> bool:
@@ -33,6 +33,24 @@ def place_references(recipe: Recipe, beside: Path, problem: Callable[[Finding], 
     if problems:
         raise RecipeError(problems)
     return recipe.model_copy(update={"references": placed}) if placed else recipe
+
+
+def place_base(recipe: Recipe, beside: Path) -> Recipe:
+    """The recipe with the folders of its base absolute, looked for as those of references are."""
+    base = recipe.base
+    if base is None:
+        return recipe
+    placed = {
+        "dcp": base.dcp and _folder(base.dcp, beside),
+        "hf": base.hf and _placed(base.hf, beside),
+        "tokenizer": base.tokenizer and _folder(base.tokenizer, beside),
+    }
+    return recipe.model_copy(update={"base": base.model_copy(update=placed)})
+
+
+def _folder(path: str, beside: Path) -> str:
+    """What can only be a folder."""
+    return _placed(path if is_folder(path) else f"./{path}", beside)
 
 
 def _placed(model: str, beside: Path) -> str:

@@ -71,6 +71,12 @@ def check_base(base: Base) -> Iterator[Finding]:
     elif base.hf is not None and base.step is None:
         message = "missing; a Hugging Face folder does not say at which step of this run it stands"
         yield Finding(("step",), message, at_key=True)
+    elif base.dcp is not None and base.rewarm:
+        message = "is for 'hf': a checkpoint's optimizer goes on with its state, and nothing rises anew; leave it out"
+        yield Finding(("rewarm",), message, (("dcp",),))
+    for name, tokens in base.seen.items():
+        if tokens < 0:
+            yield Finding(("seen", name), f"{tokens} is no number of tokens; give 0 or more")
 
 
 def check_model(model: Model) -> Iterator[Finding]:
@@ -155,9 +161,13 @@ def check_recipe(
     policy: str | None,
     references: Mapping[str, Reference],
     world_sources: Sequence[str],
+    seen: Collection[str] = (),
 ) -> Iterator[Finding]:
     """What holds between sections; a section that is not valid in itself is None and is passed over."""
     if sources is not None:
+        for name in seen:
+            if name not in sources:
+                yield Finding(("base", "seen", name), unknown_source(name, sources), at_key=True)
         if policy is not None and policy.startswith("replace:"):
             name = policy.removeprefix("replace:")
             if name not in sources:

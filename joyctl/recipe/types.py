@@ -144,6 +144,7 @@ class Recipe(Strict):
             policy=self.phase.policy,
             references=self.references,
             world_sources=MICRO_WORLD_SOURCES,
+            seen=tuple(self.base.seen) if self.base else (),
         )
         mixed = mixrules.check_mixed(
             {name: source.category for name, source in self.sources.items()},

@@ -155,6 +155,7 @@ def _between_valid_sections(container: Container) -> Iterator[Finding]:
         policy=policy if isinstance(policy, str) else None,
         references=references(),
         world_sources=MICRO_WORLD_SOURCES,
+        seen=names(base.get("seen") if isinstance(base := container.get("base"), dict) else None) or (),
     )
 
 

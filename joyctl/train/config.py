@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from torchtitan.components.checkpointer import CheckpointManager
 from torchtitan.components.loss import CrossEntropyLoss
@@ -14,6 +15,7 @@ from torchtitan.tools import utils as titan
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
 from joyctl.store import layout
+from joyctl.train import checkpoints
 from joyctl.train.loader import OrderedLoader
 from joyctl.train.lr import GlobalStepLR
 from joyctl.train.metrics import JsonlMetrics
@@ -27,6 +29,7 @@ def trainer_config(
 ) -> SegmentTrainer.Config:
     """Settings for training `spec` in `folder` on `ranks` processes.
 
+    It begins with the folder's own newest checkpoint, else `parent_checkpoint`, else the segment's base, else scratch.
     Every rank takes its share of a step's rows in `microbatches` equal parts. Raises Refused when the rows
     cannot be shared out evenly.
     """
@@ -63,12 +66,29 @@ def trainer_config(
             enable=True,
             folder=layout.CHECKPOINTS,
             interval=sys.maxsize,  # SegmentTrainer says when
-            initial_load_path=None if parent_checkpoint is None else str(parent_checkpoint.absolute()),
-            initial_load_model_only=False,
             last_save_model_only=False,
             keep_latest_k=0,  # torchtitan's default deletes branch points
+            **_beginning(spec, folder, parent_checkpoint),
         ),
         activation_checkpoint=None if titan.device_type == "cpu" else SelectiveAC.Config(),
         comm=CommConfig(trace_buf_size=0),
         debug=DebugConfig(seed=spec.init_seed, enable_structured_logging=False),
     )
+
+
+def _beginning(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> dict[str, Any]:
+    """What is loaded where the folder has no checkpoint of its own."""
+    if parent_checkpoint is not None:
+        return {"initial_load_path": str(parent_checkpoint.absolute()), "initial_load_model_only": False}
+    if spec.base is None:
+        return {"initial_load_model_only": False}
+    if spec.base.kind == "hf":
+        return {"initial_load_path": spec.base.path, "initial_load_in_hf": True}
+    # Its position in data and schedule is in another's terms; SegmentTrainer sets them. torchtitan would leave them
+    # out of the segment's own checkpoints as well.
+    foreign = ["dataloader", "lr_scheduler"] if checkpoints.newest(folder) is None else []
+    return {
+        "initial_load_path": spec.base.path,
+        "initial_load_model_only": False,
+        "exclude_from_loading": foreign,
+    }

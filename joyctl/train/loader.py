@@ -61,7 +61,7 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         self.share = self.batch_size // dp_world_size
         self.first = dp_rank * self.share
         self.order = Order(config.order)
-        self.row = 0
+        self.row = self.order.first
         self._tokens = [
             _open(Path(config.data_folder), name, config.order.rows[name], seq_len) for name in self.order.names
         ]

@@ -17,6 +17,7 @@ from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Interrupted, Missing, Refused
 from joyctl.train import checkpoints, ranks
 from joyctl.train.config import trainer_config
+from joyctl.train.inspect import require_base
 
 SAVE_SECONDS = 30.0
 """Least time between two checkpoints inside a segment: what a killed process loses."""
@@ -33,15 +34,15 @@ def train_segment(
     save_seconds: float = SAVE_SECONDS,
     microbatches: int = 1,
 ) -> None:
-    """Train `spec` in `folder`, from `parent_checkpoint` or scratch, or from the folder's own newest checkpoint.
+    """Train `spec` in `folder`, from `parent_checkpoint`, its base or scratch, or from the folder's newest checkpoint.
 
     Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position), metrics.jsonl with one line a
     step, and log/. A segment that is done is left as it is. `threads` is CPU threads of each process,
     `microbatches` the parts in which each takes its share of a step's rows.
 
     SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
-    same numbers. Raises Missing or Refused when the parent, the data or the folder does not fit, Diverged when
-    the loss is not finite.
+    same numbers. Raises Missing or Refused when the parent, the base, the data or the folder does not fit, Diverged
+    when the loss is not finite.
     """
     with _asked_to_stop() as asked, ranks.session(threads), _log_to(folder / "log"):
         finished = True
@@ -63,10 +64,13 @@ def train_segment(
 
 
 def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> None:
-    if (parent_checkpoint is None) != (spec.start_step == 0):
+    begins = spec.base.step if spec.base else 0
+    if (parent_checkpoint is None) != (spec.start_step == begins):
         raise Refused(f"{spec.id} starts at step {spec.start_step}; parent checkpoint: {parent_checkpoint}")
     if parent_checkpoint is not None and checkpoints.newest(folder) is None:
         checkpoints.require_full(parent_checkpoint, spec.optimizer.name)
+    if parent_checkpoint is None and spec.base is not None and checkpoints.newest(folder) is None:
+        require_base(spec.base, spec)
     for name, expected in spec.source_sha256.items():
         path = Path(spec.data_folder) / "sources" / name / "source.json"
         if not path.exists():

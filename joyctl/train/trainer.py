@@ -19,10 +19,11 @@ from torchtitan.tools import utils as titan
 from torchtitan.tools.logging import logger
 from torchtitan.trainer import Trainer
 
-from joyctl.campaign.schedule import segment_lr, takes_over
+from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
 from joyctl.train import checkpoints, ranks
+from joyctl.train.adopt import begin_after, own_settings
 from joyctl.train.lr import lr_in_use
 from joyctl.train.metrics import diverged
 from joyctl.train.optimizers import Settings, refuse_changed_settings, settings_of
@@ -76,10 +77,16 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             """What loggers are told about the run; torchtitan would walk every setting."""
             return self.segment.identity()
 
+    step: int
+    """Optimizer steps done, of the whole run."""
+
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.segment = config.segment
         self.folder = Path(config.dump_folder)
+        self._from_base = (
+            config.segment.base is not None and config.checkpoint.initial_load_path == config.segment.base.path
+        )
 
     def init_distributed(self) -> ParallelDims:
         """Join the ranks that torchrun started, or be the only one."""
@@ -123,10 +130,12 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """Load the newest checkpoint, own or parent's; returns the step it was taken at."""
         segment, batch_size = self.segment, self.segment.training.batch_size
         own = checkpoints.newest(self.folder)
-        asked = settings_of(self.optimizers)
+        asked, settings = settings_of(self.optimizers), own_settings(self.optimizers)
         restored = self.checkpointer.load(step=-1)
         if not restored:
             self._init_whole()
+        if own is None and segment.base is not None and segment.base.step == segment.start_step:
+            self.step = begin_after(segment, self.step, settings, self.optimizers, self.lr_schedulers)
         expected = segment.start_step if own is None else own
         if self.step != expected:
             raise Refused(f"{segment.id}: training would begin at step {self.step}, not at step {expected}")
@@ -154,10 +163,8 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         segment = self.segment
         checkpoint = f"{segment.id}: the checkpoint of step {step}"
         refuse_changed_settings(checkpoint, asked, settings_of(self.optimizers))
-        if restored and not takes_over(segment, step, lr := lr_in_use(self.optimizers)):
-            raise Refused(
-                f"{checkpoint} would go on with LR {lr:g}, the schedule says {segment_lr(segment, step + 1):g}"
-            )
+        if restored and (lr := lr_in_use(self.optimizers)) != (due := segment_lr(segment, step + 1)):
+            raise Refused(f"{checkpoint} would go on with LR {lr:g}, the schedule says {due:g}")
         self.lr_schedulers.stand_at(step)
 
     def _init_whole(self) -> None:
