@@ -202,12 +202,15 @@ def _show(prepared: Prepared, asked: _Asked) -> None:
 
 
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
+    from joyctl.cli.fitting import require_fit, require_trackers
     from joyctl.evals.sandbox import UNSAFE
     from joyctl.launch.prepare import fetch_references, refuse_drift, replace_drifted
-    from joyctl.recipe.load import load_cluster
+    from joyctl.recipe.load import load_cluster_file
     from joyctl.store.campaign import campaign_lock, read_campaign_json
 
-    cluster, loaded = load_cluster(cluster_name), _load(asked)
+    found_cluster, loaded = load_cluster_file(cluster_name), _load(asked)
+    require_fit(found_cluster, (point.recipe for point in loaded.points))
+    cluster = found_cluster.value
     slurm = cluster.kind == "slurm"
     if unsafe:
         note("no sandbox: generated programs will run with the permissions of whoever runs the jobs")
@@ -225,6 +228,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
         else:
             _show(prepared, asked)
         return
+    require_trackers(found_cluster)
     found = None
     if cluster.kind == "slurm":  # before anything is made
         from joyctl.cli.queueing import ask

@@ -72,9 +72,9 @@ class LocalCluster(Strict):
     currency: str | None = Field(default=None, min_length=1)
     """What prices are in, as the report shows it: `EUR`, `USD`, `credits`."""
     torchtitan: Torchtitan = Torchtitan()
-    """How training runs, by torchtitan's own names: parallelism, activation_checkpoint, compile, checkpoint, training."""
+    """How training runs, in torchtitan's sections: parallelism, activation_checkpoint, compile, checkpoint, training."""
     trackers: tuple[Tracker, ...] = ()
-    """Where training is logged as well, in the folder of each segment: `tensorboard`, `wandb` (offline unless WANDB_MODE
+    """Where training is logged as well, below each segment's folder: `tensorboard`, `wandb` (offline unless WANDB_MODE
     says otherwise), `trackio`. They come with `pip install 'joyctl[trackers]'`."""
 
     @property
@@ -236,9 +236,9 @@ class SlurmCluster(Strict):
     currency: str | None = Field(default=None, min_length=1)
     """What prices are in, as the report shows it: `EUR`, `USD`, `credits`."""
     torchtitan: Torchtitan = Torchtitan()
-    """How training runs, by torchtitan's own names: parallelism, activation_checkpoint, compile, checkpoint, training."""
+    """How training runs, in torchtitan's sections: parallelism, activation_checkpoint, compile, checkpoint, training."""
     trackers: tuple[Tracker, ...] = ()
-    """Where training is logged as well, in the folder of each segment: `tensorboard`, `wandb` (offline unless WANDB_MODE
+    """Where training is logged as well, below each segment's folder: `tensorboard`, `wandb` (offline unless WANDB_MODE
     says otherwise), `trackio`. They come with `pip install 'joyctl[trackers]'`."""
     gpu: Gpu | None = None
     """The kind of GPU that training runs on, for `plan` to estimate memory and time: `H100`, `A100-40GB`, ..."""

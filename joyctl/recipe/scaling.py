@@ -1,6 +1,6 @@
 """How the cluster file has a training run: torchtitan's own settings by its own names, and trackers.
 
-None of it is part of a result's identity. Numbers then differ by rounding alone; what changes more (`dtype`, `batch_size`)
+None of it is part of a result's identity: numbers differ by rounding alone. What changes more (`dtype`, `batch_size`)
 stands in the recipe.
 """
 
@@ -67,8 +67,7 @@ class TrainingSettings(Strict):
     """torchtitan's section `training`, as far as it is the machine's."""
 
     local_batch_size: int | None = Field(default=None, ge=1)
-    """Rows that one process takes through the model at once; its share of a step's rows is done in so many parts. All at
-    once when not given."""
+    """Rows that one process takes through the model at once, of its share of a step's rows; all when not given."""
     mixed_precision_reduce: Literal["float32"] = "float32"
     """Type in which gradients are summed; torchtitan 0.3 has no other."""
 
@@ -105,4 +104,8 @@ class Scaling(Strict):
 
     def argument(self) -> str | None:
         """As one word of a command line, without what is as always; None where all is."""
-        return self.model_dump_json(exclude_defaults=True) if self != Scaling() else None
+        return self.model_dump_json(exclude_defaults=True) if self != PLAIN else None
+
+
+PLAIN = Scaling()
+"""Where the cluster file says nothing."""
