@@ -187,9 +187,10 @@ def _train(folder: Path, how: _How) -> Path:
 
     spec = SegmentSpec.model_validate_json((folder / layout.SEGMENT).read_bytes())
     parent = None
+    campaign = layout.campaign_of(folder)
     if spec.parent is not None:
-        parent = layout.checkpoint(layout.campaign_of(folder) / spec.parent, spec.start_step)
-    train_segment(spec, folder, parent, threads=how.threads, scaling=how.scaling)
+        parent = layout.checkpoint(campaign / spec.parent, spec.start_step)
+    train_segment(spec, folder, parent, threads=how.threads, scaling=how.scaling, project=campaign.name)
     return layout.checkpoint(folder, spec.end_step)
 
 

@@ -72,7 +72,7 @@ class LocalCluster(Strict):
     currency: str | None = Field(default=None, min_length=1)
     """What prices are in, as the report shows it: `EUR`, `USD`, `credits`."""
     torchtitan: Torchtitan = Torchtitan()
-    """How training runs, in torchtitan's sections: parallelism, activation_checkpoint, compile, checkpoint, training."""
+    """How training runs, as torchtitan has it: parallelism, activation_checkpoint, compile, checkpoint, training."""
     trackers: tuple[Tracker, ...] = ()
     """Where training is logged as well, below each segment's folder: `tensorboard`, `wandb` (offline unless WANDB_MODE
     says otherwise), `trackio`. They come with `pip install 'joyctl[trackers]'`."""
@@ -236,7 +236,7 @@ class SlurmCluster(Strict):
     currency: str | None = Field(default=None, min_length=1)
     """What prices are in, as the report shows it: `EUR`, `USD`, `credits`."""
     torchtitan: Torchtitan = Torchtitan()
-    """How training runs, in torchtitan's sections: parallelism, activation_checkpoint, compile, checkpoint, training."""
+    """How training runs, as torchtitan has it: parallelism, activation_checkpoint, compile, checkpoint, training."""
     trackers: tuple[Tracker, ...] = ()
     """Where training is logged as well, below each segment's folder: `tensorboard`, `wandb` (offline unless WANDB_MODE
     says otherwise), `trackio`. They come with `pip install 'joyctl[trackers]'`."""

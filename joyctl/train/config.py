@@ -25,9 +25,15 @@ from joyctl.train.trainer import NoTokenizer, SegmentTrainer
 
 
 def trainer_config(
-    spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None, *, ranks: int, scaling: Scaling = PLAIN
+    spec: SegmentSpec,
+    folder: Path,
+    parent_checkpoint: Path | None,
+    *,
+    ranks: int,
+    scaling: Scaling = PLAIN,
+    project: str = "",
 ) -> SegmentTrainer.Config:
-    """Settings for training `spec` in `folder` on `ranks` processes, as `scaling` says.
+    """Settings for training `spec` in `folder` on `ranks` processes, as `scaling` says; trackers file it by `project`.
 
     Raises Refused when the two contradict, such as rows that cannot be shared out evenly.
     """
@@ -57,7 +63,9 @@ def trainer_config(
             disable_cuda_graphs=True,
         ),
         dataloader=OrderedLoader.Config(order=spec.order, data_folder=spec.data_folder, global_batch_size=batch_size),
-        metrics=JsonlMetrics.Config(segment=spec.id, log_freq=1, disable_color_printing=True),
+        metrics=JsonlMetrics.Config(
+            segment=spec.id, project=project, trackers=scaling.trackers, log_freq=1, disable_color_printing=True
+        ),
         # This backend is the one that torch 2.13 and gloo can run.
         parallelism=ParallelismConfig(**settings.parallelism.model_dump(), spmd_backend="partial_dtensor"),
         checkpoint=CheckpointManager.Config(

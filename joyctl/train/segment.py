@@ -33,12 +33,13 @@ def train_segment(
     threads: int = 1,
     save_seconds: float = SAVE_SECONDS,
     scaling: Scaling = PLAIN,
+    project: str = "",
 ) -> None:
     """Train `spec` in `folder`, from `parent_checkpoint` or scratch, or from the folder's own newest checkpoint.
 
     Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position), metrics.jsonl with one line a
     step, and log/. A segment that is done is left as it is. `threads` is CPU threads of each process,
-    `scaling` how the cluster file has it run.
+    `scaling` how the cluster file has it run, `project` the campaign's name for trackers.
 
     SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
     same numbers. Raises Missing or Refused when the parent, the data or the folder does not fit, Diverged when
@@ -48,7 +49,9 @@ def train_segment(
         finished = True
         if checkpoints.newest(folder) != spec.end_step:
             _check(spec, folder, parent_checkpoint)
-            config = trainer_config(spec, folder, parent_checkpoint, ranks=ranks.count(), scaling=scaling)
+            config = trainer_config(
+                spec, folder, parent_checkpoint, ranks=ranks.count(), scaling=scaling, project=project
+            )
             trainer = config.build()
             try:
                 finished = trainer.run(asked, save_seconds=save_seconds, save_share=SAVE_SHARE)
