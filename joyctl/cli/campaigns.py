@@ -28,6 +28,7 @@ from joyctl.errors import Problem, RecipeError
 if TYPE_CHECKING:
     from joyctl.campaign.grid import Grid, Point
     from joyctl.launch.prepare import Prepared
+    from joyctl.recipe.cluster import Cluster
     from joyctl.recipe.types import Recipe
 
 Durations = Annotated[
@@ -77,13 +78,19 @@ def plan(
     policy: Policy = None,
     seeds: Seeds = None,
     trunk_seeds: TrunkSeeds = None,
+    cluster: ClusterName = "local",
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Show what would run and why: branch points, LR there, tokens and epochs by source."""
+    """Show what would run and why: branch points, LR there, tokens and epochs by source, memory and time there."""
+    from joyctl.cli.fitting import require_fit
+    from joyctl.recipe.load import load_cluster_file
+
     asked = _Asked("sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations)
-    _show(_prepare(_load(asked), asked), asked)
+    found_cluster, loaded = load_cluster_file(cluster), _load(asked)
+    require_fit(found_cluster, (point.recipe for point in loaded.points))
+    _show(_prepare(loaded, asked), asked, found_cluster.value)
 
 
 def sweep(
@@ -192,13 +199,13 @@ def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False) -> Prepa
     )
 
 
-def _show(prepared: Prepared, asked: _Asked) -> None:
+def _show(prepared: Prepared, asked: _Asked, cluster: Cluster) -> None:
     from joyctl.cli.planscreen import plan_json, print_plan
 
     if asked.as_json:
-        typer.echo(plan_json(prepared))
+        typer.echo(plan_json(prepared, cluster))
     else:
-        print_plan(prepared, next_command=_command(asked))
+        print_plan(prepared, next_command=_command(asked), cluster=cluster)
 
 
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
@@ -223,10 +230,10 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
             from joyctl.cli.queueing import show_scripts
 
             if not asked.as_json:
-                _show(prepared, asked)
+                _show(prepared, asked, cluster)
             show_scripts(prepared, cluster, as_json=asked.as_json)
         else:
-            _show(prepared, asked)
+            _show(prepared, asked, cluster)
         return
     require_trackers(found_cluster)
     found = None

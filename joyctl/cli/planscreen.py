@@ -15,8 +15,10 @@ from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import lr_at
 from joyctl.campaign.spec import RunSpec, SegmentSpec
+from joyctl.cli.costscreen import outlook_json, outlook_lines, plan_outlook
 from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
+from joyctl.recipe.cluster import Cluster
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
 
@@ -24,10 +26,12 @@ from joyctl.report.power import POWER
 MAX_EPOCHS = 4.0
 
 
-def plan_json(prepared: Prepared) -> str:
-    """The plan as the documented JSON object."""
+def plan_json(prepared: Prepared, cluster: Cluster | None = None) -> str:
+    """The plan as the documented JSON object, with what it takes on `cluster`."""
     plan, work = prepared.plan, prepared.work
-    totals = _totals(prepared)
+    ahead = plan_outlook(prepared, cluster)
+    totals = {**_totals(prepared), "gpu_hours": ahead.gpu_hours if ahead else None}
+    hours = ahead.hours if ahead else {}
     value: dict[str, Any] = {
         "campaign": plan.campaign,
         "segments": [
@@ -42,15 +46,18 @@ def plan_json(prepared: Prepared) -> str:
             }
             for s in plan.segments
         ],
-        "runs": [_run_json(prepared, run) for run in plan.runs],
+        "runs": [{**_run_json(prepared, run), "hours": hours.get(run.segment or "")} for run in plan.runs],
         "power": [_sight_json(sight) for sight in _sights(prepared)],
         "totals": totals,
+        "estimate": outlook_json(ahead),
     }
     return json.dumps(value, indent=1)
 
 
-def print_plan(prepared: Prepared, *, next_command: str, console: Console | None = None) -> None:
-    """Print the plan to stdout."""
+def print_plan(
+    prepared: Prepared, *, next_command: str, console: Console | None = None, cluster: Cluster | None = None
+) -> None:
+    """Print the plan to stdout, with what it takes on `cluster`."""
     out = console or Console(highlight=False)
     plan = prepared.plan
     fresh = sum(s.id.startswith("trunk/") and prepared.work.segments[s.id].action == "run" for s in plan.segments)
@@ -88,6 +95,8 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
             f"\n tokens   {_count(totals['tokens'])} to train, "
             f"{_count(totals['tokens_if_separate'])} as separate full runs{less}"
         )
+    for said in outlook_lines(plan_outlook(prepared, cluster)):
+        out.print(said, soft_wrap=True)
     for said in _can_detect(prepared):
         out.print(said)
     todo = len(prepared.work.jobs)
@@ -280,7 +289,7 @@ def _totals(prepared: Prepared) -> dict[str, Any]:
     flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     trained = [(run, segment) for run in plan.runs if (segment := _segment(prepared, run))]
     separate = sum(run.end_step * segment.training.tokens_per_step for run, segment in trained)
-    return {"tokens": tokens, "tokens_if_separate": separate, "flops": flops, "gpu_hours": None}
+    return {"tokens": tokens, "tokens_if_separate": separate, "flops": flops}
 
 
 def _shares(weights: dict[str, int]) -> dict[str, float]:

@@ -39,7 +39,7 @@ def show_scripts(prepared: Prepared, cluster: SlurmCluster, *, as_json: bool) ->
     made = _texts(prepared.folder, cluster, drawn, queue, again)
     if as_json:
         found = [{**_array_json(m, None), "script": made[m.name]} for m in drawn.manifests]
-        plan = json.loads(plan_json(prepared))
+        plan = json.loads(plan_json(prepared, cluster))
         typer.echo(json.dumps({**plan, "arrays": found, "live": drawn.live, "left": drawn.left}))
         return
     typer.echo(f"\n{_summary(drawn)}")

@@ -63,6 +63,8 @@ PROCESSES = {
 class LocalCluster(Strict):
     """Processes on this machine; never part of a result's identity."""
 
+    model_config = ConfigDict(json_schema_extra={"unknownKey": "keys of a Slurm cluster need 'kind: slurm'"})
+
     kind: Literal["local"] = "local"
     """`local`: processes on this machine."""
     cores: int | None = Field(default=None, gt=0)
