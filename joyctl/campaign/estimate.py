@@ -7,8 +7,8 @@ Memory of one process, in bytes, as torchtitan trains (parameters, gradients and
     gathered      what FSDP holds whole at once: the two largest pieces (a block, the embedding, the head) in the
                   compute type, and the gradient of one
     activations   counted as Korthikanti et al. do (arXiv 2205.05198, sections 4 and 5), for torchtitan's Llama block
-                  in elements a token: width h, keys and values k (n_kv_heads heads), feed-forward f. Attention is fused,
-                  so that no matrix of scores is kept
+                  in elements a token: width h, keys and values k (n_kv_heads heads), feed-forward f. Attention is
+                  fused, so that no matrix of scores is kept
                   none        6 h + 2 k + 4 f      two norms with their outputs; q, k, v and what attention gives; four
                                                    of the feed-forward layer
                   selective   4 h + 2 k + f        torchtitan's rule: every second matrix product, attention, the input
