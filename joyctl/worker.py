@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -24,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
 from joyctl.errors import Interrupted, JoyctlError, Refused
+from joyctl.recipe.scaling import PLAIN, Scaling
 from joyctl.store import attempts, layout
 from joyctl.store.campaign import read_campaign_json
 from joyctl.store.files import sha256_file, write_json
@@ -36,6 +38,16 @@ Progress = Callable[[str, int, int], None]
 _LOCK_SECONDS, _LOCK_SECONDS_SUPERVISED = 60.0, 150.0
 
 
+@dataclass(frozen=True)
+class _How:
+    """With what a stage is done; none of it is part of a result."""
+
+    threads: int
+    processes: int = 1
+    progress: Progress | None = None
+    scaling: Scaling = PLAIN
+
+
 def run_stage(
     folder: Path,
     stage: Stage,
@@ -44,15 +56,17 @@ def run_stage(
     processes: int = 1,
     progress: Progress | None = None,
     price: attempts.Price | None = None,
+    scaling: Scaling = PLAIN,
 ) -> None:
     """Do one stage of one run or segment, and mark it done; already done is nothing to do. `processes` score together.
 
-    Every start and its end is a line of attempts.jsonl, with the `price` of an hour of a thread, if given. Raises
-    JoyctlError for what the user can mend and Interrupted when it was asked to stop; anything else is a bug.
+    Every start and its end is a line of attempts.jsonl, with the `price` of an hour of a thread, if given; `scaling` is
+    how the cluster file has it trained. Raises JoyctlError for what the user can mend and Interrupted when it was asked
+    to stop; anything else is a bug.
     """
     with _held(folder), _kept_errors(folder, stage):
         if not layout.marker(folder, stage).exists():
-            _attempt(folder, stage, threads, processes, progress, price)
+            _attempt(folder, stage, _How(threads, processes, progress, scaling), price)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads")
     parser.add_argument("--to-log", action="store_true", help="write what is said to log/<stage>.log in the folder")
     parser.add_argument("--processes", type=int, default=1, help="processes that score the model together, one a GPU")
+    parser.add_argument("--scaling", type=Scaling.model_validate_json, default=PLAIN, metavar="JSON",
+                        help="sections torchtitan and trackers of a cluster file")  # fmt: skip
     given = parser.parse_args(arguments)
     folder, together = given.folder.resolve(), "MASTER_ADDR" in os.environ and "WORLD_SIZE" in os.environ
     if together and given.stages != ["train"]:
@@ -72,17 +88,18 @@ def main(arguments: list[str] | None = None) -> int:
             if given.to_log:
                 _log_to(folder, stage)
             if together:
-                _train_together(folder, given.threads)
+                _train_together(folder, given.threads, given.scaling)
             else:
-                run_stage(folder, stage, threads=given.threads, processes=given.processes)
+                run_stage(folder, stage, threads=given.threads, processes=given.processes, scaling=given.scaling)
     except JoyctlError as error:
         print(error, file=sys.stderr)
         return 0 if together and isinstance(error, Interrupted) else error.exit_code
     return 0
 
 
-def _train_together(folder: Path, threads: int) -> None:
+def _train_together(folder: Path, threads: int, scaling: Scaling) -> None:
     """Be one of the processes of a training."""
+    how = _How(threads, scaling=scaling)
     # Imported before rank 0 writes down that it starts: from then on a signal is to find a listener.
     from joyctl.train import ranks, segment  # noqa: F401
 
@@ -90,13 +107,13 @@ def _train_together(folder: Path, threads: int) -> None:
         with _kept_errors(folder, "train"):
             if ranks.told_by_first() == "train":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # its part done, it does not pull rank 0 down with it
-                _train(folder, threads, 1, None)
+                _train(folder, how)
         return
     with _held(folder), _kept_errors(folder, "train"):
         done = layout.marker(folder, "train").exists()
         ranks.tell_others("done" if done else "train")
         if not done:
-            _attempt(folder, "train", threads, 1, None, None)
+            _attempt(folder, "train", how, None)
 
 
 @contextmanager
@@ -134,23 +151,21 @@ def _log_to(folder: Path, stage: Stage) -> None:
         os.dup2(file.fileno(), 2)
 
 
-def _attempt(
-    folder: Path, stage: Stage, threads: int, processes: int, progress: Progress | None, price: attempts.Price | None
-) -> None:
-    started = attempts.begin(folder, stage, threads, price)
+def _attempt(folder: Path, stage: Stage, how: _How, price: attempts.Price | None) -> None:
+    started = attempts.begin(folder, stage, how.threads, price)
     try:
         # Training listens for itself and saves first; the other stages are short and start again.
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a launcher tells by SIGTERM alone
             signal.signal(signal.SIGINT, _interrupt)
-        files = _STAGES[stage](folder, threads, processes, progress)
+        files = _STAGES[stage](folder, how)
         write_json(
             layout.marker(folder, stage),
             {
                 "stage": stage,
                 "files": _digests(folder, files),
                 "seconds": time.time() - started["start"],
-                "threads": threads,
+                "threads": how.threads,
             },
         )
     except Interrupted as error:
@@ -167,18 +182,19 @@ def _interrupt(number: int, frame: object) -> None:
     raise Interrupted("stopped as asked", hint="The same command goes on from there.")
 
 
-def _train(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
+def _train(folder: Path, how: _How) -> Path:
     from joyctl.train.segment import train_segment
 
     spec = SegmentSpec.model_validate_json((folder / layout.SEGMENT).read_bytes())
     parent = None
+    campaign = layout.campaign_of(folder)
     if spec.parent is not None:
-        parent = layout.checkpoint(layout.campaign_of(folder) / spec.parent, spec.start_step)
-    train_segment(spec, folder, parent, threads=threads)
+        parent = layout.checkpoint(campaign / spec.parent, spec.start_step)
+    train_segment(spec, folder, parent, threads=how.threads, scaling=how.scaling, project=campaign.name)
     return layout.checkpoint(folder, spec.end_step)
 
 
-def _export(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
+def _export(folder: Path, how: _How) -> Path:
     from joyctl.train.export import export_model
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
@@ -197,7 +213,7 @@ def _export(folder: Path, threads: int, processes: int, progress: Progress | Non
     return folder / "hf"
 
 
-def _evaluate(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
+def _evaluate(folder: Path, how: _How) -> Path:
     from joyctl.evals.harness import evaluate
     from joyctl.evals.references import folder_of
 
@@ -207,24 +223,24 @@ def _evaluate(folder: Path, threads: int, processes: int, progress: Progress | N
         run.eval,
         folder / "eval",
         prompts=layout.campaign_of(folder) / layout.PROMPTS,
-        threads=threads,
-        processes=processes,
-        on_progress=progress,
+        threads=how.threads,
+        processes=how.processes,
+        on_progress=how.progress,
     )
     return folder / "eval"
 
 
-def _score(folder: Path, threads: int, processes: int, progress: Progress | None) -> Path:
+def _score(folder: Path, how: _How) -> Path:
     from joyctl.evals.harness import execute
     from joyctl.evals.sandbox import UNSAFE
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
     unsafe = os.environ.get(UNSAFE) == "1"
-    execute(run.eval, folder / "eval", threads=threads, unsafe=unsafe, on_progress=progress)
+    execute(run.eval, folder / "eval", threads=how.threads, unsafe=unsafe, on_progress=how.progress)
     return folder / "eval"
 
 
-_STAGES: dict[Stage, Callable[[Path, int, int, Progress | None], Path]] = {
+_STAGES: dict[Stage, Callable[[Path, _How], Path]] = {
     "train": _train,
     "export": _export,
     "eval": _evaluate,

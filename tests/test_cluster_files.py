@@ -101,7 +101,7 @@ def test_an_override_can_choose_the_kind():
         "override 'kind=slrum': 'slrum' is not one of local, slurm; did you mean 'slurm'?"
     ]
     assert problems("partition: gpu\n", "kind=local") == [
-        "1:1 partition: unknown key; known here: kind, cores, price_per_core_hour, currency"
+        "1:1 partition: unknown key; keys of a Slurm cluster need 'kind: slurm'"
     ]
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import training as world
 
+from joyctl.recipe.scaling import Scaling
+
 pytestmark = pytest.mark.slow
 STEPS, HORIZON = 150, 200
 
@@ -147,4 +149,5 @@ def test_data_that_changed_after_planning_is_refused(data: Path, tmp_path: Path)
 
 
 def test_rows_that_cannot_be_shared_out_are_refused(data: Path, tmp_path: Path) -> None:
-    assert "cannot be shared out evenly" in world.train(spec(data), tmp_path, microbatches=3)
+    scaling = Scaling.model_validate({"torchtitan": {"training": {"local_batch_size": 3}}})
+    assert "3 does not divide the 4 rows that each process has" in world.train(spec(data), tmp_path, scaling=scaling)

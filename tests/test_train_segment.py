@@ -8,6 +8,7 @@ import pytest
 import training as world
 
 from joyctl.campaign.schedule import lr_at
+from joyctl.recipe.scaling import Scaling
 
 pytestmark = pytest.mark.slow
 STEPS = world.TOTAL
@@ -110,7 +111,8 @@ def test_one_and_two_threads_give_the_same_bits(data: Path, tmp_path: Path) -> N
 
 
 def test_gradient_accumulation_trains_on_the_same_rows(whole: Path, data: Path, tmp_path: Path) -> None:
-    assert world.train(world.segment(data, 0, 6), tmp_path, microbatches=4) == "done"
+    one_row = Scaling.model_validate({"torchtitan": {"training": {"local_batch_size": 1}}})
+    assert world.train(world.segment(data, 0, 6), tmp_path, scaling=one_row) == "done"
     losses = [line["loss"] for line in world.metrics(tmp_path)]
     assert losses == pytest.approx([line["loss"] for line in world.metrics(whole)[:6]], abs=1e-5)
 

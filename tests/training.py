@@ -93,8 +93,9 @@ def checkpoint(folder: Path, step: int) -> Path:
 
 
 def metrics(folder: Path) -> list[dict[str, object]]:
-    """Lines of metrics.jsonl without the time; floats keep every bit."""
-    return [{k: v for k, v in line.items() if k != "time"} for line in read_lines(folder / "metrics.jsonl")]
+    """Lines of metrics.jsonl without times and speeds; floats keep every bit."""
+    clocks = ("time", "tokens_per_second", "mfu")
+    return [{k: v for k, v in line.items() if k not in clocks} for line in read_lines(folder / "metrics.jsonl")]
 
 
 _server = multiprocessing.get_context("forkserver")

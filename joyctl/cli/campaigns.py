@@ -29,6 +29,7 @@ from joyctl.errors import Problem, RecipeError
 if TYPE_CHECKING:
     from joyctl.campaign.grid import Grid, Point, Probe
     from joyctl.launch.prepare import Prepared
+    from joyctl.recipe.cluster import Cluster
     from joyctl.recipe.types import Recipe
 
 Durations = Annotated[
@@ -98,17 +99,23 @@ def plan(
     seeds: Seeds = None,
     trunk_seeds: TrunkSeeds = None,
     every: Every = False,
+    cluster: ClusterName = "local",
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Show what would run and why: branch points, LR there, tokens and epochs by source."""
+    """Show what would run and why: branch points, LR there, tokens and epochs by source, memory and time there."""
+    from joyctl.cli.fitting import require_fit
+    from joyctl.recipe.load import load_cluster_file
+
     # Of the million small objects of a large plan none is garbage; looking among them took a third of the time.
     gc.disable()
     asked = _Asked(
         "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
     )
-    _show(_prepare(_load(asked), asked, planning=True), asked, every=every)
+    found_cluster, loaded = load_cluster_file(cluster), _load(asked)
+    require_fit(found_cluster, (point.recipe for point in loaded.points))
+    _show(_prepare(loaded, asked, planning=True), asked, found_cluster.value, every=every)
 
 
 def sweep(
@@ -255,23 +262,26 @@ def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False, planning
     )
 
 
-def _show(prepared: Prepared, asked: _Asked, *, every: bool = False) -> None:
+def _show(prepared: Prepared, asked: _Asked, cluster: Cluster, *, every: bool = False) -> None:
     from joyctl.cli.planscreen import plan_json, print_plan
 
     if asked.as_json:
-        typer.echo(plan_json(prepared))
+        typer.echo(plan_json(prepared, cluster))
     else:
-        print_plan(prepared, next_command=_command(asked), every=every)
+        print_plan(prepared, next_command=_command(asked), cluster=cluster, every=every)
 
 
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
+    from joyctl.cli.fitting import require_fit, require_trackers
     from joyctl.data.stated import lacks_data, nothing_to_train_on
     from joyctl.evals.sandbox import UNSAFE
     from joyctl.launch.prepare import fetch_models, refuse_drift, replace_drifted
-    from joyctl.recipe.load import load_cluster
+    from joyctl.recipe.load import load_cluster_file
     from joyctl.store.campaign import campaign_lock, read_campaign_json
 
-    cluster, loaded = load_cluster(cluster_name), _load(asked)
+    found_cluster, loaded = load_cluster_file(cluster_name), _load(asked)
+    require_fit(found_cluster, (point.recipe for point in loaded.points))
+    cluster = found_cluster.value
     slurm = cluster.kind == "slurm"
     if unsafe:
         note("no sandbox: generated programs will run with the permissions of whoever runs the jobs")
@@ -284,11 +294,12 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
             from joyctl.cli.queueing import show_scripts
 
             if not asked.as_json:
-                _show(prepared, asked)
+                _show(prepared, asked, cluster)
             show_scripts(prepared, cluster, as_json=asked.as_json)
         else:
-            _show(prepared, asked)
+            _show(prepared, asked, cluster)
         return
+    require_trackers(found_cluster)
     found = None
     if lacks_data(loaded.recipe, asked.data):
         raise nothing_to_train_on(loaded.recipe, asked.data)

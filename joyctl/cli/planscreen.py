@@ -19,9 +19,11 @@ from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.campaign.totals import full_runs
 from joyctl.cli import mixscreen
+from joyctl.cli.costscreen import outlook_json, outlook_lines, plan_outlook
 from joyctl.cli.shortlist import Left, shortlist
 from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
+from joyctl.recipe.cluster import Cluster
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
 
@@ -29,10 +31,12 @@ from joyctl.report.power import POWER
 MAX_EPOCHS = 4.0
 
 
-def plan_json(prepared: Prepared) -> str:
-    """The plan as the documented JSON object."""
+def plan_json(prepared: Prepared, cluster: Cluster | None = None) -> str:
+    """The plan as the documented JSON object, with what it takes on `cluster`."""
     plan, work = prepared.plan, prepared.work
-    totals = _totals(prepared)
+    ahead = plan_outlook(prepared, cluster)
+    totals = {**_totals(prepared), "gpu_hours": ahead.gpu_hours if ahead else None}
+    hours = ahead.hours if ahead else {}
     value: dict[str, Any] = {
         "campaign": plan.campaign,
         "data": {"folder": str(prepared.data.path), "stated": prepared.data.stated},
@@ -48,16 +52,24 @@ def plan_json(prepared: Prepared) -> str:
             }
             for s in plan.segments
         ],
-        "runs": [_run_json(prepared, run) for run in plan.runs],
+        "runs": [{**_run_json(prepared, run), "hours": hours.get(run.segment or "")} for run in plan.runs],
         "base": _base_json(plan),
         "power": [_sight_json(sight) for sight in _sights(prepared)],
         "totals": totals,
+        "estimate": outlook_json(ahead),
     }
     return to_json(value, indent=1).decode()
 
 
-def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, console: Console | None = None) -> None:
-    """Print the plan to stdout; with `every` each run has its line, however many there are."""
+def print_plan(
+    prepared: Prepared,
+    *,
+    next_command: str,
+    every: bool = False,
+    console: Console | None = None,
+    cluster: Cluster | None = None,
+) -> None:
+    """Print the plan to stdout, with what it takes on `cluster`; with `every` each run has its line, however many."""
     out = console or Console(highlight=False)
     plan = prepared.plan
     fresh = sum(s.id.startswith("trunk/") and prepared.work.segments[s.id].action == "run" for s in plan.segments)
@@ -113,6 +125,8 @@ def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, co
         out.print(
             f" data     {prepared.plan.recipe.data.folder} not here: sizes are the recipe's words, digests unknown"
         )
+    for said in outlook_lines(plan_outlook(prepared, cluster)):
+        out.print(said, soft_wrap=True)
     for said in _can_detect(prepared):
         out.print(said)
     todo = len(prepared.work.jobs)
@@ -345,7 +359,6 @@ def _totals(prepared: Prepared) -> dict[str, Any]:
         "tokens": tokens,
         "tokens_if_separate": separate,
         "flops": flops,
-        "gpu_hours": None,
         "full_runs": asdict(full_runs(plan)),
     }
 

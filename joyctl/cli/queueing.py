@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 def show_scripts(prepared: Prepared, cluster: SlurmCluster, *, as_json: bool) -> None:
     """What would be submitted: every array, and the sbatch text of the first of each kind (all of them in JSON)."""
-    require_fit(prepared, cluster)
     ledger = Ledger(prepared.folder)
     queue = submit.Queue([])
     if ledger.exists:
@@ -40,7 +39,7 @@ def show_scripts(prepared: Prepared, cluster: SlurmCluster, *, as_json: bool) ->
     made = _texts(prepared.folder, cluster, drawn, queue, again)
     if as_json:
         found = [{**_array_json(m, None), "script": made[m.name]} for m in drawn.manifests]
-        plan = json.loads(plan_json(prepared))
+        plan = json.loads(plan_json(prepared, cluster))
         typer.echo(json.dumps({**plan, "arrays": found, "live": drawn.live, "left": drawn.left}))
         return
     typer.echo(f"\n{_summary(drawn)}")
@@ -78,7 +77,6 @@ def run_on_slurm(
     `found` is what `ask` said. Raises RecipeError where Slurm does not take it, NoAnswer when it is down.
     """
     name = prepared.plan.campaign
-    require_fit(prepared, cluster)
     if not prepared.work.jobs:
         record_plan(prepared, command)
         if as_json:
@@ -115,18 +113,6 @@ def _placed(refusal: submit.SbatchRefused, cluster_name: str) -> RecipeError:
     else:
         problem = Problem(cluster_name, keys or "", refusal.message)
     return RecipeError([problem], hint="No job of this command is left in the queue.")
-
-
-def require_fit(prepared: Prepared, cluster: SlurmCluster) -> None:
-    """Raise RecipeError when a step's rows cannot be shared evenly among the training processes."""
-    ranks = cluster.stages.train.processes
-    for segment in prepared.plan.segments:
-        if segment.training.batch_size % ranks:
-            message = (
-                f"{segment.training.batch_size} rows a step cannot be shared evenly by {ranks} training processes "
-                "(stages.train of the cluster file: nodes x processes_per_node)"
-            )
-            raise RecipeError([Problem("recipe", "training.batch_size", message)])
 
 
 def _summary(drawn: campaign.Drawn, done: campaign.Submission | None = None) -> str:

@@ -44,7 +44,7 @@ def run_here(prepared: Prepared, cluster: LocalCluster, *, command: str, as_json
         layout.marker(prepared.folder / job.folder, job.stage).unlink(missing_ok=True)
     cores = cluster.cores or len(os.sched_getaffinity(0))
     price = None if cluster.price_per_core_hour is None else Price(cluster.price_per_core_hour, cluster.currency or "")
-    board = _watched(prepared, cores, price, console)
+    board = _watched(prepared, cluster, cores, price, console)
     _finish(prepared, board, as_json, console)
 
 
@@ -53,9 +53,9 @@ def record_plan(prepared: Prepared, command: str) -> None:
     write_plan(prepared.folder, prepared.plan, command, {package: version(package) for package in _VERSIONS})
 
 
-def _watched(prepared: Prepared, cores: int, price: Price | None, console: Console) -> Board:
+def _watched(prepared: Prepared, cluster: LocalCluster, cores: int, price: Price | None, console: Console) -> Board:
     """Run the jobs with a live screen, or with plain lines where there is no terminal."""
-    run = partial(run_jobs, prepared.folder, prepared.work.jobs, cores=cores, price=price)
+    run = partial(run_jobs, prepared.folder, prepared.work.jobs, cores=cores, price=price, scaling=cluster.scaling)
     screen = LiveScreen(prepared)
     if not console.is_terminal:
         return run(tick=_plain_lines(prepared, console))

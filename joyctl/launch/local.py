@@ -24,6 +24,7 @@ from joyctl.campaign.compare import Job
 from joyctl.campaign.spec import Stage
 from joyctl.errors import Interrupted, JoyctlError
 from joyctl.launch.board import Board, JobState
+from joyctl.recipe.scaling import PLAIN, Scaling
 from joyctl.store.attempts import Price, words
 
 STAGE_COST: dict[Stage, int] = {"train": 0, "export": 20, "eval": 150, "score": 30}
@@ -60,11 +61,13 @@ def run_jobs(
     cores: int,
     tick: Callable[[Board], None] = lambda board: None,
     price: Price | None = None,
+    scaling: Scaling = PLAIN,
 ) -> Board:
     """Run `jobs` until all are done, failed or blocked by a failure; gives the final board.
 
-    `tick` is called a few times a second, `price` is of an hour of one core. On SIGINT or SIGTERM nothing new starts,
-    running jobs save and stop, and the board is given back with `stopping` set.
+    `tick` is called a few times a second, `price` is of an hour of one core, `scaling` is how the cluster file has
+    training run. On SIGINT or SIGTERM nothing new starts, running jobs save and stop, and the board is given back with
+    `stopping` set.
     """
     board = Board.of(jobs, cores)
     urgency = _urgency(jobs)
@@ -84,7 +87,7 @@ def run_jobs(
                 if free < 1:
                     break
                 others = sum(not s.job.reference for s in ready[1:])
-                running.append(_start(campaign, ready.pop(0), max(1, free // (others + 1)), price))
+                running.append(_start(campaign, ready.pop(0), max(1, free // (others + 1)), price, scaling))
             if not running:
                 break
             tick(board)
@@ -95,14 +98,14 @@ def run_jobs(
     return board
 
 
-def _start(campaign: Path, state: JobState, threads: int, price: Price | None) -> _Running:
+def _start(campaign: Path, state: JobState, threads: int, price: Price | None, scaling: Scaling) -> _Running:
     # Scores are computed on one thread whatever is free: sums over threads may differ in the last digit. Generated
     # programs are executed one at a time: they are stopped by the clock, so a core for each.
     state.threads = threads if state.job.stage == "train" else 1
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
-        target=_child, args=(str(campaign / state.job.folder), state.job.stage, state.threads, price, theirs)
+        target=_child, args=(str(campaign / state.job.folder), state.job.stage, state.threads, price, scaling, theirs)
     )
     process.start()
     theirs.close()
@@ -188,7 +191,9 @@ def _urgency(jobs: Sequence[Job]) -> dict[tuple[str, str], int]:
     return cost
 
 
-def _child(folder: str, stage: Stage, threads: int, price: Price | None, messages: Connection) -> None:
+def _child(
+    folder: str, stage: Stage, threads: int, price: Price | None, scaling: Scaling, messages: Connection
+) -> None:
     """Body of a job's process."""
     # Ctrl-C reaches every process of the terminal; the launcher alone decides, and tells by SIGTERM. If the
     # launcher is killed, the fork server ends and the kernel sends the same signal.
@@ -205,7 +210,7 @@ def _child(folder: str, stage: Stage, threads: int, price: Price | None, message
         messages.send(("progress", (what, done, of)))
 
     try:
-        run_stage(Path(folder), stage, threads=threads, progress=progress, price=price)
+        run_stage(Path(folder), stage, threads=threads, progress=progress, price=price, scaling=scaling)
     except Interrupted as error:
         sys.exit(error.exit_code)
     except JoyctlError as error:

@@ -6,7 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from joyctl.recipe import rules
+from joyctl.recipe import gpus, rules
+from joyctl.recipe.scaling import Scaling, Torchtitan, Tracker
+from joyctl.recipe.scaling_rules import check_torchtitan
 from joyctl.recipe.types import Strict
 
 _VARIABLE = "use letters, digits and '_', beginning with a letter"
@@ -50,9 +52,18 @@ Variable = Annotated[
 ]
 ShellWord = Annotated[str, BeforeValidator(rules.number_as_text), WithJsonSchema({"type": ["string", "integer"]})]
 
+Gpu = Literal[gpus.NAMES]  # type: ignore[valid-type]
+PROCESSES = {
+    "local": "on this machine a training is one process",
+    "slurm": "stages.train of the cluster file: nodes x processes_per_node",
+}
+"""Where it stands how many processes train together."""
+
 
 class LocalCluster(Strict):
     """Processes on this machine; never part of a result's identity."""
+
+    model_config = ConfigDict(json_schema_extra={"unknownKey": "keys of a Slurm cluster need 'kind: slurm'"})
 
     kind: Literal["local"] = "local"
     """`local`: processes on this machine."""
@@ -62,10 +73,26 @@ class LocalCluster(Strict):
     """What one core costs for one hour, in `currency`: for the report. Each attempt keeps the price of its time."""
     currency: str | None = Field(default=None, min_length=1)
     """What prices are in, as the report shows it: `EUR`, `USD`, `credits`."""
+    torchtitan: Torchtitan = Torchtitan()
+    """How training runs, as torchtitan has it: parallelism, activation_checkpoint, compile, checkpoint, training."""
+    trackers: tuple[Tracker, ...] = ()
+    """Where training is logged as well, below each segment's folder: `tensorboard`, `wandb` (offline unless WANDB_MODE
+    says otherwise), `trackio`. They come with `pip install 'joyctl[trackers]'`."""
+
+    @property
+    def scaling(self) -> Scaling:
+        """What a job of training is told."""
+        return Scaling(torchtitan=self.torchtitan, trackers=self.trackers)
+
+    @property
+    def training_processes(self) -> int:
+        """Processes of one training."""
+        return 1
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        return self._refuse(rules.check_prices(self, ("price_per_core_hour",)))
+        prices = rules.check_prices(self, ("price_per_core_hour",))
+        return self._refuse([*prices, *check_torchtitan(self.torchtitan, 1, PROCESSES["local"])])
 
 
 class Resources(Strict):
@@ -210,11 +237,33 @@ class SlurmCluster(Strict):
     """What one processor core costs for one hour, in `currency`: of jobs without GPUs."""
     currency: str | None = Field(default=None, min_length=1)
     """What prices are in, as the report shows it: `EUR`, `USD`, `credits`."""
+    torchtitan: Torchtitan = Torchtitan()
+    """How training runs, as torchtitan has it: parallelism, activation_checkpoint, compile, checkpoint, training."""
+    trackers: tuple[Tracker, ...] = ()
+    """Where training is logged as well, below each segment's folder: `tensorboard`, `wandb` (offline unless WANDB_MODE
+    says otherwise), `trackio`. They come with `pip install 'joyctl[trackers]'`."""
+    gpu: Gpu | None = None
+    """The kind of GPU that training runs on, for `plan` to estimate memory and time: `H100`, `A100-40GB`, ..."""
+    gpu_memory_gib: float | None = Field(default=None, gt=0)
+    """Memory of one GPU in GiB, where it is not what `gpu` says."""
+    mfu: float = Field(default=0.4, gt=0, le=1)
+    """Share of its GPUs' peak that training is assumed to reach, where no speed is given or measured."""
+
+    @property
+    def scaling(self) -> Scaling:
+        """What a job of training is told."""
+        return Scaling(torchtitan=self.torchtitan, trackers=self.trackers)
+
+    @property
+    def training_processes(self) -> int:
+        """Processes of one training."""
+        return self.stages.train.processes
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         prices = rules.check_prices(self, ("price_per_gpu_hour", "price_per_core_hour"))
-        return self._refuse([*rules.check_slurm(self), *prices])
+        degrees = check_torchtitan(self.torchtitan, self.training_processes, PROCESSES["slurm"])
+        return self._refuse([*rules.check_slurm(self), *prices, *degrees])
 
 
 Cluster = LocalCluster | SlurmCluster

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from torchtitan.components.checkpointer import CheckpointManager
 from torchtitan.components.loss import CrossEntropyLoss
-from torchtitan.config import CommConfig, DebugConfig, ParallelismConfig, TrainingConfig
-from torchtitan.distributed.activation_checkpoint import SelectiveAC
+from torchtitan.config import CommConfig, CompileConfig, DebugConfig, ParallelismConfig, TrainingConfig
+from torchtitan.distributed.activation_checkpoint import ActivationCheckpointing, FullAC, SelectiveAC
 from torchtitan.tools import utils as titan
 
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
+from joyctl.recipe.scaling import PLAIN, Scaling, Torchtitan
+from joyctl.recipe.scaling_rules import check_fit, check_torchtitan
 from joyctl.store import layout
 from joyctl.train import checkpoints
 from joyctl.train.loader import OrderedLoader
@@ -25,20 +26,22 @@ from joyctl.train.trainer import NoTokenizer, SegmentTrainer
 
 
 def trainer_config(
-    spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None, *, ranks: int, microbatches: int = 1
+    spec: SegmentSpec,
+    folder: Path,
+    parent_checkpoint: Path | None,
+    *,
+    ranks: int,
+    scaling: Scaling = PLAIN,
+    project: str = "",
 ) -> SegmentTrainer.Config:
-    """Settings for training `spec` in `folder` on `ranks` processes.
+    """Settings for training `spec` in `folder` on `ranks` processes, as `scaling` says; trackers file it by `project`.
 
     It begins with the folder's own newest checkpoint, else `parent_checkpoint`, else the segment's base, else scratch.
-    Every rank takes its share of a step's rows in `microbatches` equal parts. Raises Refused when the rows
-    cannot be shared out evenly.
+    Raises Refused when the two contradict, such as rows that cannot be shared out evenly.
     """
+    settings = scaling.torchtitan
+    _require_fit(spec, settings, ranks)
     batch_size = spec.training.batch_size
-    if batch_size % (ranks * microbatches):
-        raise Refused(
-            f"training.batch_size {batch_size} cannot be shared out evenly among {ranks} processes",
-            hint="Give the cluster a number of ranks that divides it.",
-        )
     model = model_spec(spec.model)
     return SegmentTrainer.Config(
         segment=spec,
@@ -50,27 +53,34 @@ def trainer_config(
         optimizer=optimizer_config(spec.optimizer),
         lr_scheduler=GlobalStepLR.Config(segment=spec),
         training=TrainingConfig(
-            local_batch_size=batch_size // (ranks * microbatches),
+            local_batch_size=settings.training.local_batch_size or batch_size // settings.data_parallel(ranks),
             global_batch_size=batch_size,
             seq_len=spec.training.seq_len,
             steps=spec.end_step,
             max_norm=spec.optimizer.grad_clip,
             mixed_precision_param=spec.training.dtype,
+            mixed_precision_reduce=settings.training.mixed_precision_reduce,
             disable_cuda_graphs=True,
         ),
         dataloader=OrderedLoader.Config(order=spec.order, data_folder=spec.data_folder, global_batch_size=batch_size),
-        metrics=JsonlMetrics.Config(segment=spec.id, log_freq=1, disable_color_printing=True),
-        # FSDP over all ranks; this backend is the one that torch 2.13 and gloo can run.
-        parallelism=ParallelismConfig(data_parallel_shard_degree=-1, spmd_backend="partial_dtensor"),
+        metrics=JsonlMetrics.Config(
+            segment=spec.id, project=project, trackers=scaling.trackers, log_freq=1, disable_color_printing=True
+        ),
+        # This backend is the one that torch 2.13 and gloo can run.
+        parallelism=ParallelismConfig(**settings.parallelism.model_dump(), spmd_backend="partial_dtensor"),
         checkpoint=CheckpointManager.Config(
             enable=True,
             folder=layout.CHECKPOINTS,
-            interval=sys.maxsize,  # SegmentTrainer says when
+            interval=1,  # SegmentTrainer says when
+            async_mode=settings.checkpoint.async_mode,
             last_save_model_only=False,
             keep_latest_k=0,  # torchtitan's default deletes branch points
             **_beginning(spec, folder, parent_checkpoint),
         ),
-        activation_checkpoint=None if titan.device_type == "cpu" else SelectiveAC.Config(),
+        activation_checkpoint=_activation_checkpoint(settings),
+        compile=CompileConfig(
+            **settings.compile.model_dump(exclude={"components"}), components=list(settings.compile.components)
+        ),
         comm=CommConfig(trace_buf_size=0),
         debug=DebugConfig(seed=spec.init_seed, enable_structured_logging=False),
     )
@@ -92,3 +102,20 @@ def _beginning(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) 
         "initial_load_model_only": False,
         "exclude_from_loading": foreign,
     }
+
+
+def _require_fit(spec: SegmentSpec, settings: Torchtitan, ranks: int) -> None:
+    where = "that take part"
+    found = list(check_torchtitan(settings, ranks, where))
+    found = found or list(check_fit(settings, ranks, spec.model, spec.training, where, ("stages", "train")))
+    messages = [f"{'.'.join(map(str, finding.loc))}: {finding.message}" for finding in found]
+    if settings.checkpoint.async_mode == "async_with_pinned_mem" and titan.device_type == "cpu":
+        messages.append("torchtitan.checkpoint.async_mode: 'async_with_pinned_mem' needs a GPU; give 'async'")
+    if messages:
+        raise Refused(f"{spec.id}: {'; '.join(messages)}", hint="Change the cluster file.")
+
+
+def _activation_checkpoint(settings: Torchtitan) -> ActivationCheckpointing.Config | None:
+    asked = settings.activation_checkpoint
+    mode = asked.mode if asked is not None else "none" if titan.device_type == "cpu" else "selective"
+    return {"none": None, "selective": SelectiveAC.Config(), "full": FullAC.Config()}[mode]

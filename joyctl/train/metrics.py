@@ -11,14 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import torch.distributed as dist
 from torchtitan.components.metrics import MetricsProcessor
+from torchtitan.tools import utils as titan
 from torchtitan.tools.logging import logger
 
 from joyctl.data.order import Order
 from joyctl.errors import Diverged, Refused
+from joyctl.recipe import gpus
+from joyctl.recipe.scaling import Tracker
 from joyctl.store import layout
 from joyctl.store.files import read_lines, write_text
+from joyctl.train.trackers import Named, Trackers
 
+_NOT_TRACKED = ("step", "rows", "time")
 LOG_EVERY = 100
 """Steps between two lines in the log for people."""
 
@@ -36,10 +42,21 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
 
         segment: str
         """id of the segment, for messages."""
+        trackers: tuple[Tracker, ...] = ()
+        """Where rank 0 logs as well."""
+        project: str = ""
+        """Name of the campaign, for trackers."""
 
     _file: TextIO | None = None
     lr_in_use: float
     """LR that the optimizer holds as the step begins; to be set before every step."""
+    _trackers: Trackers | None = None
+    _ended: float | None = None
+    """When the step before ended, by time.perf_counter(); None before the first of an attempt."""
+
+    def __init__(self, config: Config, **given: Any) -> None:
+        super().__init__(config, **given)
+        self._about: Mapping[str, Any] = given.get("config_dict") or {}
 
     def start(self, folder: Path, order: Order, *, first: int, done: int, batch_size: int, seq_len: int) -> None:
         """Keep the lines of steps first+1..done, drop later ones, and append from there.
@@ -50,6 +67,9 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
         _keep(path, first, done)
         self._order, self._batch_size, self._seq_len = order, batch_size, seq_len
         self._file = path.open("a", encoding="utf-8", buffering=1)  # a reader sees whole lines as they come
+        if self.config.trackers:
+            named = Named(folder, self.config.project, self.config.segment, done, self._about)
+            self._trackers = Trackers(self.config.trackers, named)
 
     def log(
         self,
@@ -71,18 +91,39 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
         if self._file is None:
             return
         row = step * self._batch_size
-        line = {
+        line: dict[str, Any] = {
             "step": step,
             "loss": global_avg_loss,
             "lr": self.lr_in_use,
             "grad_norm": grad_norm,
             "tokens": row * self._seq_len,
             "rows": self._order.counts(row),
+            **self._speed(),
             "time": time.time(),
         }
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        if self._trackers is not None:
+            rows = {f"rows/{source}": count for source, count in line["rows"].items()}
+            self._trackers.log(step, {k: v for k, v in line.items() if k not in _NOT_TRACKED} | rows)
         if step % LOG_EVERY == 0:
             logger.info("step %d loss %.5f grad_norm %.4f lr %.3e", step, global_avg_loss, grad_norm, line["lr"])
+
+    def _speed(self) -> dict[str, float]:
+        """Tokens a second over all ranks, since the step before ended, and the share of the peak that they take.
+
+        Nothing at the first step of an attempt; no share of a device whose peak nobody knows, such as a CPU. A step
+        counts as torchtitan does (model.get_nparams_and_flops): 6 FLOPs for each parameter outside the embedding, and
+        attention without regard to its mask; the peak is that of bfloat16.
+        """
+        now, before = time.perf_counter(), self._ended
+        self._ended = now
+        if before is None:
+            return {}
+        found = {"tokens_per_second": self._batch_size * self._seq_len / (now - before)}
+        if titan.device_type != "cpu" and gpus.is_known(self.device_memory_monitor.device_name):
+            peak = self.gpu_peak_flops * dist.get_world_size()
+            found["mfu"] = self.num_flops_per_token * found["tokens_per_second"] / peak
+        return found
 
     def sync(self) -> None:
         """Make all lines so far durable, so that no checkpoint is newer than they are."""
@@ -90,7 +131,10 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
+        """Close file and trackers."""
+        if self._trackers is not None:
+            self._trackers.close()
+            self._trackers = None
         if self._file is not None:
             self._file.close()
             self._file = None

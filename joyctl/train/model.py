@@ -88,17 +88,27 @@ def _truncated(std: float, a: float = -2.0, b: float = 2.0) -> dict[str, Any]:
     return {"weight": weight, "bias": torch.nn.init.zeros_}
 
 
-def _parallelize(model: Any, *, parallel_dims: Any, training: Any, **settings: Any) -> Any:
+def _parallelize(
+    model: Any, *, parallel_dims: Any, training: Any, ac_config: Any, compile_config: Any, **settings: Any
+) -> Any:
     """torchtitan's own (FSDP), but for what a CPU needs.
 
-    One process in float32 has nothing to shard and nothing to cast: it is left unwrapped. On several,
-    torchtitan divides gradients by a factor of 1, which FSDP turns into a reduction that gloo lacks; it is
-    told to sum instead.
+    One process in float32 has nothing to shard and nothing to cast: unless it is to checkpoint activations or to
+    compile, it is left unwrapped. On several, torchtitan divides gradients by a factor of 1, which FSDP turns into a
+    reduction that gloo lacks; it is told to sum instead.
     """
     cpu = titan.device_type == "cpu"
-    if cpu and parallel_dims.world_size == 1 and training.mixed_precision_param == "float32":
+    plain = training.mixed_precision_param == "float32" and ac_config is None and not compile_config.enable
+    if cpu and parallel_dims.world_size == 1 and plain:
         return model
-    model = parallelize_llama(model, parallel_dims=parallel_dims, training=training, **settings)
+    model = parallelize_llama(
+        model,
+        parallel_dims=parallel_dims,
+        training=training,
+        ac_config=ac_config,
+        compile_config=compile_config,
+        **settings,
+    )
     if cpu:
         for module in model.modules():
             if isinstance(module, FSDPModule):

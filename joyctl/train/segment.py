@@ -15,6 +15,7 @@ from torchtitan.observability.structured_logger import init_structured_logger
 
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Interrupted, Missing, Refused
+from joyctl.recipe.scaling import PLAIN, Scaling
 from joyctl.train import checkpoints, ranks
 from joyctl.train.config import trainer_config
 from joyctl.train.inspect import require_base
@@ -32,13 +33,14 @@ def train_segment(
     *,
     threads: int = 1,
     save_seconds: float = SAVE_SECONDS,
-    microbatches: int = 1,
+    scaling: Scaling = PLAIN,
+    project: str = "",
 ) -> None:
     """Train `spec` in `folder`, from `parent_checkpoint`, its base or scratch, or from the folder's newest checkpoint.
 
     Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position), metrics.jsonl with one line a
     step, and log/. A segment that is done is left as it is. `threads` is CPU threads of each process,
-    `microbatches` the parts in which each takes its share of a step's rows.
+    `scaling` how the cluster file has it run, `project` the campaign's name for trackers.
 
     SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
     same numbers. Raises Missing or Refused when the parent, the base, the data or the folder does not fit, Diverged
@@ -48,7 +50,9 @@ def train_segment(
         finished = True
         if checkpoints.newest(folder) != spec.end_step:
             _check(spec, folder, parent_checkpoint)
-            config = trainer_config(spec, folder, parent_checkpoint, ranks=ranks.count(), microbatches=microbatches)
+            config = trainer_config(
+                spec, folder, parent_checkpoint, ranks=ranks.count(), scaling=scaling, project=project
+            )
             trainer = config.build()
             try:
                 finished = trainer.run(asked, save_seconds=save_seconds, save_share=SAVE_SHARE)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import _CHECKPOINT_PREFIX
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torchtitan.components.tokenizer import BaseTokenizer
 from torchtitan.distributed import ParallelDims
@@ -115,7 +116,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             if act is not _Next.TRAIN:
                 begin = time.monotonic()
                 if self.step > loaded:
-                    self._save()
+                    self._save(wait=act is _Next.STOP)
                 if act is _Next.STOP:
                     logger.info("Stopped at step %d as asked", self.step)
                     return False
@@ -173,7 +174,8 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         There every rank draws for its own shard (on accelerators torch keeps the draws apart from the
         sharding), and the model would depend on the number of ranks.
         """
-        parameters = dict(self.model_parts[0].named_parameters())
+        named = self.model_parts[0].named_parameters()
+        parameters = {name.replace(_CHECKPOINT_PREFIX, ""): value for name, value in named}
         if titan.device_type != "cpu" or not any(isinstance(p, DTensor) for p in parameters.values()):
             return
         with torch.device("meta"):
@@ -207,9 +209,25 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
                 raise
             raise diverged(self.segment.id, self.step, "loss", found[1]) from error
 
-    def _save(self) -> None:
-        """Write a full checkpoint of the current step and drop the segment's earlier ones."""
+    def _save(self, *, wait: bool = True) -> None:
+        """Write a full checkpoint of the current step and drop the segment's earlier ones.
+
+        Unless it is to `wait`, an asynchronous checkpointer may still be writing afterwards; the one before is kept
+        until then.
+        """
         self.metrics_processor.sync()
-        self.checkpointer.save(self.step, last_step=True)
+        self.checkpointer.maybe_wait_for_saving()  # what is written here is whole from now on
         if dist.get_rank() == 0:
+            checkpoints.keep_only(self.folder, checkpoints.newest(self.folder))
+        self.checkpointer.save(self.step, last_step=wait)
+        if self.checkpointer.save_future is None and dist.get_rank() == 0:
             checkpoints.keep_only(self.folder, self.step)
+
+    def close(self) -> None:
+        """Let go of all; alone, wait for a checkpoint that is still being written.
+
+        One of several that broke ends at once instead, so that the others learn of it.
+        """
+        if dist.is_initialized() and dist.get_world_size() == 1:
+            self.checkpointer.maybe_wait_for_saving()
+        super().close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyctl.campaign.compare import Job
-from joyctl.campaign.plan import Plan
 from joyctl.errors import Refused
 from joyctl.launch.prepare import Prepared
 from joyctl.launch.slurm import groups, snapshot, submit
@@ -18,6 +16,7 @@ from joyctl.launch.slurm.client import Slurm
 from joyctl.launch.slurm.failures import bad_nodes
 from joyctl.launch.slurm.ledger import REST, Element, Ledger, Manifest
 from joyctl.launch.slurm.script import Place, by_hand_text, node_program, sbatch_text
+from joyctl.launch.speed import measured_speed
 from joyctl.recipe.cluster import SlurmCluster
 from joyctl.store import layout
 from joyctl.store.fingerprint import fingerprint
@@ -217,24 +216,10 @@ def _make_ready(prepared: Prepared, cluster: SlurmCluster, manifests: Sequence[M
 def _parts(prepared: Prepared, cluster: SlurmCluster) -> Callable[[Job], int]:
     """How many chained jobs the training of a segment takes, by the speed given or measured."""
     stage = cluster.stages.train
-    speed = cluster.tokens_per_second or _measured(prepared.folder, prepared.plan)
+    speed = cluster.tokens_per_second or measured_speed(prepared.folder, prepared.plan)
     if speed is None:
         return lambda job: 1
     per_step = {s.id: s.training.tokens_per_step for s in prepared.plan.segments}
     return lambda job: groups.chain_length(
         job.steps * per_step[job.folder] / speed, stage.minutes, cluster.signal_grace_s
     )
-
-
-def _measured(campaign: Path, plan: Plan) -> float | None:
-    """Tokens per second of the slowest stretch of trunk that this campaign has trained; None before the first."""
-    found = []
-    for segment in plan.segments:
-        if segment.id.startswith("trunk/"):
-            try:
-                seconds = json.loads(layout.marker(campaign / segment.id, "train").read_bytes())["seconds"]
-            except (OSError, ValueError, KeyError):
-                continue
-            steps = segment.end_step - segment.start_step
-            found.append(steps * segment.training.tokens_per_step / max(1e-6, float(seconds)))
-    return min(found, default=None)

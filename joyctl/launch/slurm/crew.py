@@ -48,6 +48,8 @@ class Crew:
     """Where signals (number, time) appear that this process got."""
     price: attempts.Price | None = None
     """Of an hour of one GPU, or of one core where the job has no GPUs."""
+    scaling: str | None = None
+    """What the worker of training is told of the cluster file, as JSON."""
 
     def work(self, stages: tuple[Stage, ...]) -> Report:
         """Run a worker, or torchrun with several, until it ends, passing on the first signal; gives what was seen."""
@@ -151,6 +153,8 @@ class Crew:
         # Scores are computed on one thread: sums over threads may differ in the last digit.
         threads = max(1, _cores() // self.processes_per_node) if stages[0] == "train" else 1
         worker = [_WORKER, str(self.folder), *stages, f"--threads={threads}", "--to-log"]
+        if stages[0] == "train" and self.scaling is not None:
+            worker.append(f"--scaling={self.scaling}")
         if "eval" in stages and self.processes_per_node > 1:
             worker.append(f"--processes={self.processes_per_node}")
         if not together:

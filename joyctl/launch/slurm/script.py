@@ -157,4 +157,6 @@ def node_program(cluster: SlurmCluster, kind: JobKind, arguments: Sequence[str])
     for key in ("price_per_gpu_hour", "price_per_core_hour", "currency"):
         value = getattr(cluster, key)
         options += [] if value is None else [f"--{key.replace('_', '-')}={value}"]
+    scaling = cluster.scaling.argument() if kind == "train" else None
+    options += [] if scaling is None else [f"--scaling={scaling}"]
     return options + ([f"--rdzv-ifname={cluster.rdzv_ifname}"] if cluster.rdzv_ifname else [])

@@ -39,7 +39,7 @@ def supervise(arguments: Sequence[str], received: list[tuple[int, float]], slurm
     hour = given.price_per_gpu_hour if place.gpus else given.price_per_core_hour
     crew = Crew(
         folder, place, element.part, given.processes_per_node, given.shutdown_timeout, given.rdzv_ifname, received,
-        price=None if hour is None else attempts.Price(hour, given.currency),
+        price=None if hour is None else attempts.Price(hour, given.currency), scaling=given.scaling,
     )  # fmt: skip
     processes.adopt_orphans()
     return Supervisor(given, folder, element, place, crew, received, slurm).run()
@@ -213,6 +213,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--no-requeue", dest="requeue", action="store_false", help="never queue it again")
     parser.add_argument("--shutdown-timeout", type=int, default=300, help="seconds to stop in, once asked")
     parser.add_argument("--signal-grace", type=int, default=120, help="seconds before its end that Slurm signals")
+    parser.add_argument(
+        "--scaling", metavar="JSON", help="sections torchtitan and trackers, for the worker of training"
+    )
     parser.add_argument("--rdzv-ifname", help="network interface on which the processes meet")
     parser.add_argument("--price-per-gpu-hour", type=float, help="what a GPU costs, kept with every attempt")
     parser.add_argument("--price-per-core-hour", type=float, help="what a core costs, where the job has no GPUs")

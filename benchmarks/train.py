@@ -1,0 +1,156 @@
+"""Steps a second through joyctl against torchtitan's bare Trainer: same model, tokens, settings and threads.
+
+Both train the demo's model in this one process, taking turns; what is timed are the steps after the warm-up, from the
+end of one to the end of the next, so neither building nor saving nor torchtitan's sleep at its end counts. The bare
+side reads rows that lie ready in memory and logs every tenth step, as torchtitan does by default; joyctl's side reads
+them from disk in the order of the mix and writes a line a step. Prints medians over all timed steps, and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import hashlib
+import json
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import joyctl.train  # noqa: F401  prepares torchtitan
+from joyctl.campaign.spec import OrderPhase, OrderSpec, SegmentSpec
+from joyctl.recipe.load import load_recipe
+from joyctl.train import ranks
+from joyctl.train.config import trainer_config
+
+WEIGHTS = {"code": 2, "facts": 4, "math": 5, "web": 89}
+WARM_STEPS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        spec = _segment(Path(folder), given.steps)
+        times: dict[str, list[float]] = {"joyctl": [], "bare": []}
+        ratios = []
+        for turn in range(given.rounds):
+            order = ("joyctl", "bare") if turn % 2 else ("bare", "joyctl")
+            found = {side: _timed(side, spec, Path(folder) / f"{side}-{turn}", given.threads) for side in order}
+            for side, seconds in found.items():
+                times[side] += seconds
+            ratios.append(statistics.median(found["bare"]) / statistics.median(found["joyctl"]))
+    speeds = {side: 1 / statistics.median(seconds) for side, seconds in times.items()}
+    for side, speed in speeds.items():
+        print(f"{side:<7} {speed:6.2f} steps/s, median of {len(times[side])} steps, {given.threads} threads")
+    rounds = " ".join(f"{ratio:.3f}" for ratio in ratios)
+    print(f"ratio    {speeds['joyctl'] / speeds['bare']:.3f} (at least 0.98); by round {rounds}")
+
+
+def _segment(folder: Path, steps: int) -> SegmentSpec:
+    """The demo's model and batch on random tokens."""
+    recipe = load_recipe("tiny")
+    seq_len, batch_size = recipe.training.seq_len, recipe.training.batch_size
+    digests, rows = {}, {}
+    for number, name in enumerate(WEIGHTS):
+        tokens = np.random.default_rng(number).integers(0, recipe.model.vocab_size, 400_000)
+        path = folder / "data" / "sources" / name / "train.bin"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(tokens.astype("<u2").tobytes())
+        digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        described = {"name": name, "tokens": len(tokens), "sha256": digests[name]}
+        (path.parent / "source.json").write_text(json.dumps(described))
+        rows[name] = (len(tokens) - 1) // seq_len
+    return SegmentSpec(
+        id="trunk/s0/x", parent=None, start_step=0, end_step=steps, total_steps=steps,
+        order=OrderSpec(rows=rows, phases=(OrderPhase(start_row=0, weights=WEIGHTS),), seed=0),
+        model=recipe.model, training=recipe.training.model_copy(update={"tokens": steps * seq_len * batch_size}),
+        optimizer=recipe.optimizer, schedule=recipe.schedule, init_seed=0, source_sha256=digests, tokenizer_sha256="",
+        data_folder=str(folder / "data"),
+    )  # fmt: skip
+
+
+def _timed(side: str, spec: SegmentSpec, folder: Path, threads: int) -> list[float]:
+    """Seconds of every step after the warm-up."""
+    with ranks.session(threads):
+        config = trainer_config(spec, folder, None, ranks=1)
+        folder.mkdir()
+        trainer = config.build() if side == "joyctl" else _bare(config)
+        ends: list[float] = []
+        step = trainer.lr_schedulers.step
+
+        def stepped() -> None:
+            step()
+            ends.append(time.perf_counter())
+
+        trainer.lr_schedulers.step = stepped
+        try:
+            if side == "joyctl":
+                trainer.run(lambda: False, save_seconds=1e9, save_share=0.01)
+            else:
+                trainer.train()
+        finally:
+            trainer.close()
+    gc.collect()
+    return [b - a for a, b in zip(ends[WARM_STEPS:], ends[WARM_STEPS + 1 :], strict=False)]
+
+
+def _bare(config: Any) -> Any:
+    """torchtitan's own Trainer with its own metrics and checkpointer, and rows that lie ready."""
+    import torch
+    import torch.distributed as dist
+    from torchtitan.components.checkpointer import CheckpointManager
+    from torchtitan.components.dataloader import BaseDataLoader
+    from torchtitan.components.metrics import MetricsProcessor
+    from torchtitan.trainer import Trainer
+
+    class Ready(BaseDataLoader):
+        @dataclass(kw_only=True, slots=True)
+        class Config(BaseDataLoader.Config):
+            vocab_size: int
+
+        def __init__(self, config: Config, *, seq_len: int, local_batch_size: int, **given: Any) -> None:
+            generator = torch.Generator().manual_seed(0)
+            shape = (16, local_batch_size, seq_len + 1)
+            self._rows = torch.randint(config.vocab_size, shape, generator=generator)
+
+        def __iter__(self) -> Iterator[Any]:
+            while True:
+                for rows in self._rows:
+                    yield {"input": rows[:, :-1].contiguous()}, rows[:, 1:].contiguous()
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            pass
+
+    if not hasattr(dist, "set_timeout"):  # torchtitan 0.3 calls it, torch 2.13 has it under another name
+        dist.set_timeout = dist.distributed_c10d._set_pg_timeout
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(s.getsockname()[1])}
+    os.environ.update({**meet, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"})
+    same = ("model_spec", "hf_assets_path", "dump_folder", "tokenizer", "loss", "optimizer", "lr_scheduler", "training")
+    same += ("parallelism", "activation_checkpoint", "comm", "debug")
+    return Trainer.Config(
+        **{key: getattr(config, key) for key in same},
+        dataloader=Ready.Config(vocab_size=config.segment.model.vocab_size),
+        metrics=MetricsProcessor.Config(log_freq=10),
+        checkpoint=CheckpointManager.Config(enable=False),
+    ).build()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
