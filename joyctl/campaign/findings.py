@@ -1,4 +1,4 @@
-"""What one check of an audit found."""
+"""What a check before training found: whether it passed, in which words, and what to do where it did not."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one thing."""
+    """One check of an audit."""
 
     check: str
-    """What was looked at: `optimizer state`, `tokenizer`."""
+    """What was looked at, in two or three words."""
     ok: bool
     said: str
-    """What was found, for a person."""
+    """What was found, with the numbers."""
     remedy: str | None = None
-    """What to do where it is not as it must be."""
+    """What to do; only where the check failed."""
