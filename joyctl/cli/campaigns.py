@@ -43,7 +43,12 @@ Policy = Annotated[
 ]
 ClusterName = Annotated[str, typer.Option("--cluster", help="Where to run: a cluster's name or file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run; train nothing.")]
-Rerun = Annotated[bool, typer.Option("--rerun", help="Set aside and redo what other settings made.")]
+Rerun = Annotated[
+    bool, typer.Option("--rerun", help="Set aside and redo what other settings made, or what is damaged.")
+]
+Audit = Annotated[
+    bool, typer.Option("--audit", help="Check every branch, and the SHA-256 of all it goes on from; exit code 4.")
+]
 UnsafeCode = Annotated[
     bool,
     typer.Option("--unsafe-code", help="Execute generated code without a sandbox: it can do what you can."),
@@ -77,13 +82,18 @@ def plan(
     policy: Policy = None,
     seeds: Seeds = None,
     trunk_seeds: TrunkSeeds = None,
+    audit: Audit = False,
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
     """Show what would run and why: branch points, LR there, tokens and epochs by source."""
     asked = _Asked("sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations)
-    _show(_prepare(_load(asked), asked), asked)
+    prepared = _prepare(_load(asked), asked)
+    if audit:
+        _show_audited(prepared, asked)
+    else:
+        _show(prepared, asked)
 
 
 def sweep(
@@ -199,11 +209,38 @@ def _show(prepared: Prepared, asked: _Asked) -> None:
         typer.echo(plan_json(prepared))
     else:
         print_plan(prepared, next_command=_command(asked))
+        _say_what_is_not_shared(prepared)
+
+
+def _show_audited(prepared: Prepared, asked: _Asked) -> None:
+    """The plan with its audit, checksums and all. Ends with exit code 4 where a check failed."""
+    import json
+
+    from joyctl.cli.auditscreen import audit_json, print_audit
+    from joyctl.cli.planscreen import plan_json
+    from joyctl.errors import Refused
+    from joyctl.launch.audit import audit_campaign
+
+    if not asked.as_json:
+        _show(prepared, asked)
+    checked = audit_campaign(prepared, digests=True)
+    if asked.as_json:
+        typer.echo(json.dumps({**json.loads(plan_json(prepared)), "audit": audit_json(checked)}, indent=1))
+    else:
+        print_audit(prepared, checked)
+    if any(each.level == "failure" for each in checked):
+        raise typer.Exit(Refused.exit_code)
+
+
+def _say_what_is_not_shared(prepared: Prepared) -> None:
+    for said in prepared.shared.damaged:
+        note(said)
 
 
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
+    from joyctl.cli.auditscreen import audit_or_refuse
     from joyctl.evals.sandbox import UNSAFE
-    from joyctl.launch.prepare import fetch_references, refuse_drift, replace_drifted
+    from joyctl.launch.prepare import fetch_references, refuse_drift, share_trunks
     from joyctl.recipe.load import load_cluster
     from joyctl.store.campaign import campaign_lock, read_campaign_json
 
@@ -224,6 +261,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
             show_scripts(prepared, cluster, as_json=asked.as_json)
         else:
             _show(prepared, asked)
+        audit_or_refuse(prepared)
         return
     found = None
     if cluster.kind == "slurm":  # before anything is made
@@ -240,13 +278,16 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
     with campaign_lock(prepared.folder):
         if not slurm or rerun:
             _refuse_live(prepared, rerun)
-        if rerun and prepared.work.refused:
-            note(f"set aside in {replace_drifted(prepared)}")
+        if rerun and (prepared.work.refused or known):
+            _set_aside(prepared)
         if known or read_campaign_json(prepared.folder) is not None:
             # Again under the lock: another process may have finished something since.
             prepared = _prepare(loaded, asked, on_nodes=slurm)
             refuse_drift(prepared, _command(asked))
+        _say_what_is_not_shared(prepared)
+        audit_or_refuse(prepared)
         prepared = fetch_references(prepared, note)
+        prepared = share_trunks(prepared, note)
         if cluster.kind == "slurm":
             from joyctl.cli.queueing import run_on_slurm
 
@@ -257,6 +298,18 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
 
             _say_what_is_not_run(prepared, unsafe)
             run_here(prepared, cluster, command=command, as_json=asked.as_json)
+
+
+def _set_aside(prepared: Prepared) -> None:
+    """Set aside what other settings made and what is damaged, so that it is done anew."""
+    from joyctl.launch.audit import audit_campaign, damaged
+    from joyctl.launch.disk import set_aside
+    from joyctl.launch.prepare import replace_drifted
+
+    if prepared.work.refused:
+        note(f"set aside in {replace_drifted(prepared)}")
+    if broken := damaged(audit_campaign(prepared, digests=False)):
+        note(f"set aside in {set_aside(prepared.folder, broken)}: {', '.join(broken)}")
 
 
 def _say_what_is_not_run(prepared: Prepared, unsafe: bool) -> None:
@@ -306,5 +359,5 @@ def _again() -> list[str]:
 
 def _command(asked: _Asked) -> str:
     """The command a person would paste to run what was asked."""
-    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun")]
+    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun", "--audit")]
     return shlex.join(["joyctl", asked.command, *words])

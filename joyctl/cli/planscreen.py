@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from joyctl.campaign.audit import MAX_EPOCHS
 from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import lr_at
@@ -19,9 +20,6 @@ from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
-
-# More repetition than this costs quality (Muennighoff et al., arXiv 2305.16264).
-MAX_EPOCHS = 4.0
 
 
 def plan_json(prepared: Prepared) -> str:
@@ -77,6 +75,8 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
     if refused:
         keys = sorted({key for decision in refused.values() for key, _, _ in decision.changes})
         out.print(Text(f"\n refused: on disk with other settings ({', '.join(keys[:5])})", style="red"))
+    for line in prepared.shared.words(plan):
+        out.print(f"\n {line}")
     totals = _totals(prepared)
     uses = [source_use(segment, None) for run in plan.runs if (segment := _segment(prepared, run))]
     if any(u.epochs > MAX_EPOCHS for use in uses for u in use.values()):

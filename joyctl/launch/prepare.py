@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from joyctl.campaign.compare import Work, compare
+from joyctl.campaign.compare import Decision, Work, compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.plan import Plan, plan, wanted_variants
 from joyctl.data.build import build
@@ -15,6 +15,7 @@ from joyctl.errors import Problem, RecipeError, Refused
 from joyctl.evals.known import require_known
 from joyctl.evals.references import fetch, identify
 from joyctl.launch.disk import find, set_aside, trunk_cuts
+from joyctl.launch.shared import Offers, offers, take_over, trunks_elsewhere
 from joyctl.recipe.suite import require_datasets
 from joyctl.recipe.types import Recipe
 from joyctl.store import layout
@@ -31,6 +32,8 @@ class Prepared:
     plan: Plan
     work: Work
     data: DataFolder
+    shared: Offers = field(default_factory=Offers)
+    """What of its trunks other campaigns below the same results folder have trained."""
 
 
 def prepare(
@@ -71,8 +74,27 @@ def prepare(
         tasks_sha256=data.tasks_sha256,
     )
     folder = results / recipe.campaign
-    planned = plan(recipe, points, grid, facts, trunk_cuts(folder), references)
-    return Prepared(folder, planned, compare(planned, find(folder, planned, sandbox=sandbox)), data)
+    like = frozenset(
+        (p.recipe.training.steps, p.recipe.optimizer.lr, p.recipe.model.dim, data.tokenizer_sha256) for p in points
+    )
+    elsewhere = trunks_elsewhere(folder, like)
+    planned = plan(recipe, points, grid, facts, trunk_cuts(folder), references, elsewhere)
+    shared = offers(folder, planned, elsewhere)
+    work = compare(planned, find(folder, planned, sandbox=sandbox), shared.reasons)
+    return Prepared(folder, planned, work, data, shared)
+
+
+def share_trunks(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
+    """Take over what other campaigns have trained of its trunks; the caller holds the campaign.
+
+    Raises Refused where one of them went away meanwhile.
+    """
+    for said in prepared.shared.words(prepared.plan):
+        notify(said)
+    take_over(prepared.folder, prepared.plan, prepared.shared)
+    taken = {name: Decision("skip", reason) for name, reason in prepared.shared.reasons.items()}
+    work = replace(prepared.work, segments=prepared.work.segments | taken)
+    return replace(prepared, work=work, shared=Offers())
 
 
 def fetch_references(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
