@@ -46,7 +46,7 @@ class Offers:
 
     by_segment: Mapping[str, Offer] = field(default_factory=dict)
     damaged: tuple[str, ...] = ()
-    """What would have been taken but for its state, in words."""
+    """What would have been taken but for its state, in words, where no other campaign has it whole."""
 
     def get(self, segment: str) -> Offer | None:
         """Where a segment of the plan already lies, if another campaign has it."""
@@ -112,12 +112,15 @@ def offers(campaign: Path, plan: Plan, elsewhere: Elsewhere) -> Offers:
             continue
         trunk = spec.id.rpartition("/")[0]
         mark = marks.get(trunk) or marks.setdefault(trunk, trunk_fingerprint(spec))
+        unfit: list[str] = []
         for folder in elsewhere.get(mark, {}).get((spec.start_step, spec.end_step), ()):
             wrong = _wrong(folder, spec)
             if wrong is None:
                 by_segment[spec.id] = Offer(_trained_by(folder), folder)
                 break
-            damaged.append(f"{folder} is not taken over: {wrong}")
+            unfit.append(f"{folder} is not taken over: {wrong}")
+        else:
+            damaged += unfit[:1]
     return Offers(by_segment, tuple(damaged))
 
 

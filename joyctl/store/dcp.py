@@ -17,7 +17,6 @@ NEEDED = {
     "train_state.": "step",
 }
 """What training needs to go on from a checkpoint: beginning of its keys there -> what it is."""
-_PICKLE_ENDS = b"."
 
 
 def faults(checkpoint: Path, kept: Mapping[str, Mapping[str, Any]], folder: Path, *, digests: bool) -> Iterator[str]:
@@ -47,8 +46,6 @@ def _unfit(metadata: Path) -> Iterator[str]:
     if not metadata.is_file():
         return
     content = metadata.read_bytes()
-    if not content.endswith(_PICKLE_ENDS):
-        yield f"{METADATA} is cut short"
     lacking = [what for prefix, what in NEEDED.items() if prefix.encode() not in content]
     if lacking:
         yield f"it lacks {', '.join(lacking)}"
