@@ -91,7 +91,7 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(value, dict):
         yield value
         for key, item in value.items():
-            if key not in ("mix", "changed", "protocols", "by_stage", "wasted_by_stage"):
+            if key not in ("mix", "changed", "protocols", "by_stage", "wasted_by_stage", "shared_tokens"):
                 yield from objects(item)
 
 

@@ -10,7 +10,8 @@ from joyctl.campaign.plan import Plan
 from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
 from joyctl.store.fingerprint import changed_keys
 
-Action = Literal["run", "resume", "skip", "refuse"]
+Action = Literal["run", "resume", "skip", "share", "refuse"]
+"""`share`: another campaign has trained it, and it is taken over."""
 
 _MISSING = {"export": "export missing", "eval": "scores missing", "score": "generated code not executed"}
 
@@ -67,9 +68,13 @@ class Work:
         return {name: d for name, d in self.segments.items() if d.action == "refuse"} | runs
 
 
-def compare(plan: Plan, found: Mapping[str, Found]) -> Work:
-    """Decide about every segment and run of `plan`, given what lies in each folder."""
-    segments = {s.id: _decide_segment(s, found.get(s.id, Found())) for s in plan.segments}
+def compare(plan: Plan, found: Mapping[str, Found], shared: Mapping[str, str] | None = None) -> Work:
+    """Decide about every segment and run of `plan`, given what lies in each folder.
+
+    `shared` are segments that another campaign has trained, each with the reason to show.
+    """
+    elsewhere = shared or {}
+    segments = {s.id: _decide_segment(s, found.get(s.id, Found()), elsewhere.get(s.id)) for s in plan.segments}
     runs: dict[str, Decision] = {}
     jobs: list[Job] = []
     waiting: set[tuple[str, Stage]] = set()
@@ -100,9 +105,9 @@ def compare(plan: Plan, found: Mapping[str, Found]) -> Work:
     return Work(segments, runs, tuple(jobs))
 
 
-def _decide_segment(spec: SegmentSpec, here: Found) -> Decision:
+def _decide_segment(spec: SegmentSpec, here: Found, shared: str | None) -> Decision:
     if here.segment is None:
-        return Decision("run", "new")
+        return Decision("run", "new") if shared is None else Decision("share", shared)
     changes = tuple(changed_keys(here.segment.identity(), spec.identity()))
     if changes:
         return Decision("refuse", "was trained with other settings", changes)
@@ -147,4 +152,8 @@ def _decide_run(run: RunSpec, here: Found, segment: Decision) -> Decision:
         return Decision("resume", segment.reason)
     if segment.action == "skip":
         return Decision("resume", f"trained; {_MISSING[left[0]]}")
+    if segment.action == "share" and left:
+        return Decision("resume", f"trunk {segment.reason}; {_MISSING[left[0]]}")
+    if segment.action == "share":
+        return Decision("skip", "complete")
     return Decision("run", "new" if here.run is None else "not trained yet")

@@ -20,13 +20,12 @@ from joyctl.campaign.spec import (
     RunSpec,
     SegmentSpec,
 )
+from joyctl.campaign.trunks import Interval, trunk_fingerprint, usable
 from joyctl.campaign.variants import Variant, label, of_control, of_trunk, variants
 from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.types import Model, Recipe, Training
 from joyctl.store import layout
 from joyctl.store.fingerprint import fingerprint
-
-Interval = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,18 @@ def plan(
     cuts: Mapping[str, Sequence[Interval]] | None = None,
     references: Mapping[str, ReferenceSpec] | None = None,
     base: BaseSpec | None = None,
+    elsewhere: Mapping[str, Iterable[Interval]] | None = None,
 ) -> Plan:
     """Plan a campaign.
 
     `cuts` are the stretches in which trunks already lie on disk, by trunk folder (`trunk/s0`): they are
-    used as they are, so that a later sweep trains only what is missing. `references`, by name, are scored once each,
-    as the recipe says; a sweep over keys of `eval` leaves them out. `base` is what the recipe's base was found to be:
-    the trunks begin at its step. Raises RecipeError for a grid that the recipe cannot serve, and Refused for a base
-    that stands after a branch point.
+    used as they are, so that a later sweep trains only what is missing. `elsewhere` are those of other campaigns, by
+    the trunk's fingerprint: they are used where this campaign has none of its own. `references`, by name, are scored
+    once each, as the recipe says; a sweep over keys of `eval` leaves them out. `base` is what the recipe's base was
+    found to be: the trunks begin at its step. Raises RecipeError for a grid that the recipe cannot serve, and Refused
+    for a base that stands after a branch point.
     """
-    planner = _Planner(recipe, grid, data, dict(cuts or {}), base)
+    planner = _Planner(recipe, grid, data, dict(cuts or {}), dict(elsewhere or {}), base)
     for point in points:
         for trunk_seed in range(grid.trunk_seeds):
             planner.add(point, trunk_seed)
@@ -103,9 +104,16 @@ class _Planner:
     """Collects segments and runs; equal ones become one."""
 
     def __init__(
-        self, recipe: Recipe, grid: Grid, data: DataFacts, cuts: dict[str, Sequence[Interval]], base: BaseSpec | None
+        self,
+        recipe: Recipe,
+        grid: Grid,
+        data: DataFacts,
+        cuts: dict[str, Sequence[Interval]],
+        elsewhere: dict[str, Iterable[Interval]],
+        base: BaseSpec | None,
     ) -> None:
-        self.recipe, self.grid, self.data, self.cuts, self.base = recipe, grid, data, cuts, base
+        self.recipe, self.grid, self.data, self.cuts, self.elsewhere = recipe, grid, data, cuts, elsewhere
+        self.base = base
         self.first = base.step if base else 0
         """Where the trunks begin."""
         self.segments: dict[str, SegmentSpec] = {}
@@ -140,10 +148,18 @@ class _Planner:
 
     def _add_trunk(self, point: Point, seed: int, cut_at: list[int], last: int) -> None:
         folder = self._trunk_folder(point, seed)
-        for start, end in chain(cut_at, self.cuts.get(folder, ()), last, self.first):
+        for start, end in chain(cut_at, self._there(point, seed, folder), last, self.first):
             spec = self._trunk_segment(point, seed, folder, start, end)
             self.segments.setdefault(spec.id, spec)
             self._ends.setdefault((folder, end), spec.id)
+
+    def _there(self, point: Point, seed: int, folder: str) -> list[Interval]:
+        """Stretches of a trunk that exist, here or in other campaigns."""
+        others: Iterable[Interval] = ()
+        if self.elsewhere:
+            whole = self._trunk_segment(point, seed, folder, self.first, point.recipe.training.steps)
+            others = self.elsewhere.get(trunk_fingerprint(whole), ())
+        return usable(self.cuts.get(folder, ()), others)
 
     def _trunk_folder(self, point: Point, seed: int) -> str:
         known = self._trunk_folders.get((id(point), seed))

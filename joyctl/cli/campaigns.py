@@ -60,8 +60,13 @@ Beside = Annotated[
 ProbeAt = Annotated[str | None, typer.Option("--at", help="Percent of all steps of the phase (the recipe's drop_at).")]
 ClusterName = Annotated[str, typer.Option("--cluster", help="Where to run: a cluster's name or file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run; train nothing.")]
-Rerun = Annotated[bool, typer.Option("--rerun", help="Set aside and redo what other settings made.")]
 Every = Annotated[bool, typer.Option("--all", help="List every run, however many.")]
+Rerun = Annotated[
+    bool, typer.Option("--rerun", help="Set aside and redo what other settings made, or what is damaged.")
+]
+Audit = Annotated[
+    bool, typer.Option("--audit", help="Check every branch, and the SHA-256 of all it goes on from; exit code 4.")
+]
 UnsafeCode = Annotated[
     bool,
     typer.Option("--unsafe-code", help="Execute generated code without a sandbox: it can do what you can."),
@@ -99,6 +104,7 @@ def plan(
     seeds: Seeds = None,
     trunk_seeds: TrunkSeeds = None,
     every: Every = False,
+    audit: Audit = False,
     cluster: ClusterName = "local",
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
@@ -115,7 +121,7 @@ def plan(
     )
     found_cluster, loaded = load_cluster_file(cluster), _load(asked)
     require_fit(found_cluster, (point.recipe for point in loaded.points))
-    _show(_prepare(loaded, asked, planning=True), asked, found_cluster.value, every=every)
+    _show(_prepare(loaded, asked, planning=True), asked, found_cluster.value, every=every, audit=audit)
 
 
 def sweep(
@@ -262,20 +268,33 @@ def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False, planning
     )
 
 
-def _show(prepared: Prepared, asked: _Asked, cluster: Cluster, *, every: bool = False) -> None:
+def _show(prepared: Prepared, asked: _Asked, cluster: Cluster, *, every: bool = False, audit: bool = False) -> None:
+    """The plan; with `audit` every check with checksums, and exit code 4 where one failed."""
+    from joyctl.cli.auditscreen import audit_json, print_audit
     from joyctl.cli.planscreen import plan_json, print_plan
+    from joyctl.errors import Refused
+    from joyctl.launch.audit import audit_campaign
 
+    checked = audit_campaign(prepared, digests=True) if audit else None
     if asked.as_json:
-        typer.echo(plan_json(prepared, cluster))
+        typer.echo(plan_json(prepared, cluster, None if checked is None else audit_json(checked)))
     else:
         print_plan(prepared, next_command=_command(asked), cluster=cluster, every=every)
+        for said in prepared.shared.damaged:
+            note(said)
+    if checked is not None:
+        if not asked.as_json:
+            print_audit(prepared, checked)
+        if any(each.level == "failure" for each in checked):
+            raise typer.Exit(Refused.exit_code)
 
 
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
+    from joyctl.cli.auditscreen import audit_or_refuse
     from joyctl.cli.fitting import require_fit, require_trackers
     from joyctl.data.stated import lacks_data, nothing_to_train_on
     from joyctl.evals.sandbox import UNSAFE
-    from joyctl.launch.prepare import fetch_models, refuse_drift, replace_drifted
+    from joyctl.launch.prepare import fetch_models, refuse_drift, share_trunks
     from joyctl.recipe.load import load_cluster_file
     from joyctl.store.campaign import campaign_lock, read_campaign_json
 
@@ -298,6 +317,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
             show_scripts(prepared, cluster, as_json=asked.as_json)
         else:
             _show(prepared, asked, cluster)
+        audit_or_refuse(prepared)
         return
     require_trackers(found_cluster)
     found = None
@@ -317,13 +337,17 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
     with campaign_lock(prepared.folder):
         if not slurm or rerun:
             _refuse_live(prepared, rerun)
-        if rerun and prepared.work.refused:
-            note(f"set aside in {replace_drifted(prepared)}")
+        if rerun and (prepared.work.refused or known):
+            _set_aside(prepared)
         if known or read_campaign_json(prepared.folder) is not None:
             # Again under the lock: another process may have finished something since.
             prepared = _prepare(loaded, asked, on_nodes=slurm)
             refuse_drift(prepared, _command(asked))
+        for said in prepared.shared.damaged:
+            note(said)
         prepared = fetch_models(prepared, note)
+        audit_or_refuse(prepared)
+        prepared = share_trunks(prepared, note)
         if cluster.kind == "slurm":
             from joyctl.cli.queueing import run_on_slurm
 
@@ -334,6 +358,18 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
 
             _say_what_is_not_run(prepared, unsafe)
             run_here(prepared, cluster, command=command, as_json=asked.as_json)
+
+
+def _set_aside(prepared: Prepared) -> None:
+    """Set aside what other settings made and what is damaged, so that it is done anew."""
+    from joyctl.launch.audit import audit_campaign, damaged
+    from joyctl.launch.disk import set_aside
+    from joyctl.launch.prepare import replace_drifted
+
+    if prepared.work.refused:
+        note(f"set aside in {replace_drifted(prepared)}")
+    if broken := damaged(audit_campaign(prepared, digests=False)):
+        note(f"set aside in {set_aside(prepared.folder, broken)}: {', '.join(broken)}")
 
 
 def _say_what_is_not_run(prepared: Prepared, unsafe: bool) -> None:
@@ -383,5 +419,5 @@ def _again() -> list[str]:
 
 def _command(asked: _Asked) -> str:
     """The command a person would paste to run what was asked."""
-    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun", "--all")]
+    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun", "--all", "--audit")]
     return shlex.join(["joyctl", asked.command, *words])

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from joyctl.campaign.audit import MAX_EPOCHS
 from joyctl.campaign.baserun import said_of_base
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import segment_lr
@@ -27,12 +28,9 @@ from joyctl.recipe.cluster import Cluster
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
 
-# More repetition than this costs quality (Muennighoff et al., arXiv 2305.16264).
-MAX_EPOCHS = 4.0
 
-
-def plan_json(prepared: Prepared, cluster: Cluster | None = None) -> str:
-    """The plan as the documented JSON object, with what it takes on `cluster`."""
+def plan_json(prepared: Prepared, cluster: Cluster | None = None, audit: Sequence[dict[str, Any]] | None = None) -> str:
+    """The plan as the documented JSON object, with what it takes on `cluster`, and its audit where there is one."""
     plan, work = prepared.plan, prepared.work
     ahead = plan_outlook(prepared, cluster)
     totals = {**_totals(prepared), "gpu_hours": ahead.gpu_hours if ahead else None}
@@ -58,6 +56,8 @@ def plan_json(prepared: Prepared, cluster: Cluster | None = None) -> str:
         "totals": totals,
         "estimate": outlook_json(ahead),
     }
+    if audit is not None:
+        value["audit"] = audit
     return to_json(value, indent=1).decode()
 
 
@@ -104,6 +104,8 @@ def print_plan(
     if refused:
         keys = sorted({key for decision in refused.values() for key, _, _ in decision.changes})
         out.print(Text(f"\n refused: on disk with other settings ({', '.join(keys[:5])})", style="red"))
+    for line in prepared.shared.words(plan):
+        out.print(f"\n {line}")
     totals = _totals(prepared)
     uses = [source_use(segment, None) for run in plan.runs if (segment := _segment(prepared, run))]
     if any(u.epochs > MAX_EPOCHS for use in uses for u in use.values()):

@@ -12,8 +12,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from joyctl.campaign.compare import Found
-from joyctl.campaign.plan import Interval, Plan
+from joyctl.campaign.plan import Plan
 from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
+from joyctl.campaign.trunks import Interval
 from joyctl.errors import Refused
 from joyctl.evals.answers import ANSWERS
 from joyctl.store import layout

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from joyctl.campaign.categories import outline
-from joyctl.campaign.compare import Work, compare
+from joyctl.campaign.compare import Decision, Work, compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.plan import Plan, plan, wanted_variants
 from joyctl.data.build import build
@@ -18,6 +18,7 @@ from joyctl.evals.known import require_known
 from joyctl.evals.references import fetch, identify
 from joyctl.launch.bases import fetch_base, identify_base, require_one_base
 from joyctl.launch.disk import find, set_aside, trunk_cuts
+from joyctl.launch.shared import Offers, offers, take_over, trunks_elsewhere
 from joyctl.recipe.suite import require_datasets
 from joyctl.recipe.types import Recipe
 from joyctl.store import layout
@@ -34,6 +35,8 @@ class Prepared:
     plan: Plan
     work: Work
     data: DataFolder
+    shared: Offers = field(default_factory=Offers)
+    """What of its trunks other campaigns below the same results folder have trained."""
 
 
 def prepare(
@@ -79,8 +82,27 @@ def prepare(
         tasks_sha256=data.tasks_sha256,
     )
     folder = results / recipe.campaign
-    planned = plan(recipe, points, grid, facts, trunk_cuts(folder), references, base)
-    return Prepared(folder, planned, compare(planned, find(folder, planned, sandbox=sandbox)), data)
+    like = frozenset(
+        (p.recipe.training.steps, p.recipe.optimizer.lr, p.recipe.model.dim, data.tokenizer_sha256) for p in points
+    )
+    elsewhere = trunks_elsewhere(folder, like)
+    planned = plan(recipe, points, grid, facts, trunk_cuts(folder), references, base, elsewhere)
+    shared = offers(folder, planned, elsewhere)
+    work = compare(planned, find(folder, planned, sandbox=sandbox), shared.reasons)
+    return Prepared(folder, planned, work, data, shared)
+
+
+def share_trunks(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
+    """Take over what other campaigns have trained of its trunks; the caller holds the campaign.
+
+    Raises Refused where one of them went away meanwhile.
+    """
+    for said in prepared.shared.words(prepared.plan):
+        notify(said)
+    take_over(prepared.folder, prepared.plan, prepared.shared)
+    taken = {name: Decision("skip", reason) for name, reason in prepared.shared.reasons.items()}
+    work = replace(prepared.work, segments=prepared.work.segments | taken)
+    return replace(prepared, work=work, shared=Offers())
 
 
 def _data(recipe: Recipe, root: Path, notify: Callable[[str], None], *, planning: bool) -> DataFolder:

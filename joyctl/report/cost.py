@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ class Cost:
     """Costs at this moment, from the attempts that were made (joyctl.report.spending)."""
 
     tokens: int
-    """Trained so far, every stretch counted once; what was set aside is not in them."""
+    """Trained so far, every stretch counted once; what was set aside or other campaigns trained is not in them."""
     flops: float
     """6 * parameters * tokens of that (Kaplan et al., arXiv 2001.08361)."""
     unit: Literal["GPU", "core"]
@@ -57,6 +58,8 @@ class Cost:
     wasted_money: float | None = None
     separate_money: float | None = None
     """Of `separate_hours`, at `price`."""
+    shared_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Tokens of trunk that were taken over, by the campaign that trained them; their cost stands there."""
 
     @property
     def wasted_share(self) -> float:
@@ -81,7 +84,11 @@ def campaign_cost(folder: Path, now: float | None = None) -> Cost | None:
     unit: Literal["GPU", "core"] = "GPU" if any(attempt.gpus for attempt in attempts) else "core"
     ours = [attempt for attempt in attempts if attempt.gpus or unit == "core"]
     further = [attempt for attempt in attempts if not attempt.gpus and unit == "GPU"]
-    trained = {spec.id: _steps(folder / spec.id, spec) * spec.training.tokens_per_step for spec in segments.values()}
+    shared = {name: _shared_with(folder / name) for name in segments}
+    trained = {
+        spec.id: 0 if shared[spec.id] else _steps(folder / spec.id, spec) * spec.training.tokens_per_step
+        for spec in segments.values()
+    }
     flops = sum(_flops(spec, trained[spec.id]) for spec in segments.values())
     separate = _separate(folder, segments)
     separate_flops = sum(_flops(spec, tokens) for spec, tokens in separate)
@@ -112,6 +119,7 @@ def campaign_cost(folder: Path, now: float | None = None) -> Cost | None:
         money=money[0] if money else None,
         wasted_money=money[1] if money else None,
         separate_money=paid[0] * separate_hours if paid and separate_hours is not None else None,
+        shared_tokens=_shared_tokens(segments, shared),
     )
 
 
@@ -135,6 +143,25 @@ def _steps(here: Path, spec: SegmentSpec) -> int:
         return whole
     step = (last_object(here / layout.METRICS) or {}).get("step")
     return min(whole, max(0, step - spec.start_step)) if isinstance(step, int) else 0
+
+
+def _shared_with(here: Path) -> str | None:
+    """The campaign that trained a stretch of trunk; None for this one."""
+    try:
+        return str(json.loads((here / layout.SHARED).read_bytes())["campaign"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return "another campaign"  # damaged, but trained elsewhere all the same
+
+
+def _shared_tokens(segments: Mapping[str, SegmentSpec], shared: Mapping[str, str | None]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, spec in segments.items():
+        if campaign := shared[name]:
+            tokens = (spec.end_step - spec.start_step) * spec.training.tokens_per_step
+            found[campaign] = found.get(campaign, 0) + tokens
+    return found
 
 
 def _separate(folder: Path, segments: Mapping[str, SegmentSpec]) -> list[tuple[SegmentSpec, int]]:

@@ -19,6 +19,8 @@ def cost_line(cost: Cost) -> str:
     line += f" ({', '.join(held)})"
     if cost.times_as_much is not None:
         line += f"; separate full runs: {amount(cost.separate_tokens)} tokens, {cost.times_as_much:.1f} times as much"
+    if cost.shared_tokens:
+        line += f"; {amount(sum(cost.shared_tokens.values()))} of trunk shared with {', '.join(cost.shared_tokens)}"
     return line
 
 
@@ -36,6 +38,10 @@ def cost_notes(cost: Cost) -> list[str]:
     """What was trained for it, its price, what separate full runs would have taken, and what counts as wasted."""
     busy = f"{about(cost.seconds)} on up to {cost.most_units:,} {cost.unit}s at once"
     lines = [f"Trained: {amount(cost.tokens)} tokens, {cost.flops:.3g} FLOPs, {busy}"]
+    lines += [
+        f"Trunk shared with {campaign}: {amount(tokens)} tokens, whose cost stands there"
+        for campaign, tokens in cost.shared_tokens.items()
+    ]
     if cost.money is not None and cost.wasted_money is not None:
         spent, wasted = money(cost.money, cost.currency), money(cost.wasted_money, cost.currency)
         now = "" if cost.price is None else f" (now {cost.price:g} {cost.currency} a {cost.unit}-hour)"

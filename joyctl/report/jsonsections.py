@@ -252,6 +252,8 @@ class Cost(Strict):
     """Of wasted hours."""
     separate_money: float | None
     """Of `separate_hours`, at `price`."""
+    shared_tokens: dict[str, int]
+    """Tokens of trunk that were taken over, by the campaign that trained them; they are not in `tokens`."""
 
 
 class Benchmark(Key):

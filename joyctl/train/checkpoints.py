@@ -10,19 +10,12 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from joyctl.errors import Missing, Refused
 from joyctl.store import layout
-
-_METADATA = ".metadata"  # torch.distributed.checkpoint writes it last, under a temporary name
-_NEEDED = {
-    "optimizer.": "optimizer state",
-    "lr_scheduler.": "position in the LR schedule",
-    "dataloader.": "position in the data",
-    "train_state.": "step",
-}
+from joyctl.store.dcp import METADATA, NEEDED
 
 
 def is_complete(checkpoint: Path) -> bool:
     """Whether writing it came to its end."""
-    return (checkpoint / _METADATA).is_file()
+    return (checkpoint / METADATA).is_file()
 
 
 def steps(folder: Path) -> list[int]:
@@ -45,7 +38,7 @@ def keep_only(folder: Path, step: int | None) -> None:
 
 def remove(checkpoint: Path) -> None:
     """Delete a checkpoint; killed half-way, it leaves one that is not complete."""
-    (checkpoint / _METADATA).unlink(missing_ok=True)
+    (checkpoint / METADATA).unlink(missing_ok=True)
     shutil.rmtree(checkpoint)
 
 
@@ -63,7 +56,7 @@ def require_full(checkpoint: Path, optimizer: str) -> None:
             hint="Train the parent segment again; it goes on from its last complete checkpoint.",
         )
     there = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
-    lacking = [what for prefix, what in _NEEDED.items() if not any(key.startswith(prefix) for key in there)]
+    lacking = [what for prefix, what in NEEDED.items() if not any(key.startswith(prefix) for key in there)]
     if lacking:
         raise Refused(f"{checkpoint} cannot be branched from: it lacks {', '.join(lacking)}")
     adamw = any(key.startswith("optimizer.state.") and key.endswith(".exp_avg_sq") for key in there)
