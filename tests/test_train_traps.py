@@ -12,7 +12,7 @@ Each is held by a test that fails where it is hit, here or where named:
    the checkpoint's weight decay, betas and eps ....... test_settings_that_a_checkpoint_would_change_are_refused
    AdamW's state taken for LionW's .................... test_the_state_of_another_optimizer_is_refused
  7 a source more is a missing key ..................... test_a_branch_may_have_a_source_that_its_trunk_had_not
- 8 a dropped source's place is taken by the next ...... test_order: test_dropping_a_source_moves_no_other, and
+ 8 a dropped source's place is taken by the next ......
      test_a_branch_without_a_source_goes_on_in_the_others_where_the_trunk_was
  9 ranks and microbatches change the data ............. test_train_loader:
      test_ranks_and_microbatches_share_out_the_same_global_batches
@@ -132,10 +132,12 @@ def test_settings_that_a_checkpoint_would_change_are_refused(run: Path, data: Pa
 
 
 def test_the_state_of_another_optimizer_is_refused(run: Path, data: Path, tmp_path: Path) -> None:
+    # With equal settings nothing else tells them apart: the state of AdamW has a first moment for LionW.
+    to_lion, to_adamw = ADAMW.model_copy(update={"name": "lionw"}), LION.model_copy(update={"name": "adamw"})
     outcomes = world.outcomes_in_turn(
         [
-            (branch(data, optimizer=LION), tmp_path / "lion", parent(run, ADAMW)),
-            (branch(data, optimizer=ADAMW), tmp_path / "adamw", parent(run, LION)),
+            (branch(data, optimizer=to_lion), tmp_path / "lion", parent(run, ADAMW)),
+            (branch(data, optimizer=to_adamw), tmp_path / "adamw", parent(run, LION)),
         ]
     )
     assert "holds the state of AdamW, the optimizer here is lionw" in outcomes[0]
