@@ -107,6 +107,7 @@ class _Planner:
         self._trunk_folders: dict[tuple[int, int], str] = {}  # by point, which outlives this, and seed
         self._plain = Point(recipe)
         self._shares: dict[int, Shares] = {}  # by point
+        self._scorings: dict[int, EvalSpec] = {}  # by point
 
     def shares(self, point: Point) -> Shares:
         """The mixes of one recipe."""
@@ -233,6 +234,11 @@ class _Planner:
         )
 
     def _scoring(self, point: Point) -> EvalSpec:
+        if id(point) not in self._scorings:
+            self._scorings[id(point)] = self._new_scoring(point)
+        return self._scorings[id(point)]
+
+    def _new_scoring(self, point: Point) -> EvalSpec:
         asked, suite = point.recipe.eval, point.suite
         return EvalSpec(
             suite=asked.suite,
