@@ -67,9 +67,13 @@ class Work:
         return {name: d for name, d in self.segments.items() if d.action == "refuse"} | runs
 
 
+_NOTHING = Found()
+_NEW = Decision("run", "new")
+
+
 def compare(plan: Plan, found: Mapping[str, Found]) -> Work:
     """Decide about every segment and run of `plan`, given what lies in each folder."""
-    segments = {s.id: _decide_segment(s, found.get(s.id, Found())) for s in plan.segments}
+    segments = {s.id: _decide_segment(s, found.get(s.id, _NOTHING)) for s in plan.segments}
     runs: dict[str, Decision] = {}
     jobs: list[Job] = []
     waiting: set[tuple[str, Stage]] = set()
@@ -86,7 +90,7 @@ def compare(plan: Plan, found: Mapping[str, Found]) -> Work:
             add(spec.id, "train", parents, spec.end_step - spec.start_step)
     for run in plan.runs:
         folder = f"runs/{run.id}"
-        here = found.get(folder, Found())
+        here = found.get(folder, _NOTHING)
         trained = None if run.segment is None else segments[run.segment]
         runs[run.id] = _decide_reference(run, here) if trained is None else _decide_run(run, here, trained)
         if runs[run.id].action not in ("run", "resume"):
@@ -102,7 +106,7 @@ def compare(plan: Plan, found: Mapping[str, Found]) -> Work:
 
 def _decide_segment(spec: SegmentSpec, here: Found) -> Decision:
     if here.segment is None:
-        return Decision("run", "new")
+        return _NEW
     changes = tuple(changed_keys(here.segment.identity(), spec.identity()))
     if changes:
         return Decision("refuse", "was trained with other settings", changes)
@@ -147,4 +151,4 @@ def _decide_run(run: RunSpec, here: Found, segment: Decision) -> Decision:
         return Decision("resume", segment.reason)
     if segment.action == "skip":
         return Decision("resume", f"trained; {_MISSING[left[0]]}")
-    return Decision("run", "new" if here.run is None else "not trained yet")
+    return _NEW if here.run is None else Decision("run", "not trained yet")

@@ -109,6 +109,7 @@ class _Planner:
         self._shares: dict[int, Shares] = {}  # by point
         self._scorings: dict[int, EvalSpec] = {}  # by point
         self._bases: dict[int, OrderPhase] = {}  # by point
+        self._controls: set[tuple[str, str, int]] = set()
 
     def shares(self, point: Point) -> Shares:
         """The mixes of one recipe."""
@@ -179,6 +180,9 @@ class _Planner:
                 self._keep_run(point, variant, identifier, trunk_seed, seed, None, total, tail, mark)
                 return
             step = min(branch_step(recipe.training, d) for d in recipe.phase.durations)
+            if (identifier, folder, step) in self._controls:  # of another point, with this very trunk
+                return
+            self._controls.add((identifier, folder, step))
         end = step + round(variant.length * (total - step))
         base = self._base_phase(point)
         phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=variant.weights, seed=seed)

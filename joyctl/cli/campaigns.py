@@ -109,6 +109,7 @@ def plan(
         "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
     )
     _show(_prepare(_load(asked), asked, planning=True), asked, every=every)
+    gc.freeze()  # nor does the end of the process look through them
 
 
 def sweep(
