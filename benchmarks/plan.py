@@ -67,8 +67,8 @@ class Took:
     """Largest resident size of the process."""
 
 
-def run(command: list[str], here: Path, output: Path) -> Took:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(CHECKOUT)])}
+def run(command: list[str], here: Path, output: Path, path: Path) -> Took:
+    env = {**os.environ, "PYTHONPATH": str(path)}
     with output.open("wb") as out:
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=here, env=env, stdout=out)
@@ -83,7 +83,7 @@ def run(command: list[str], here: Path, output: Path) -> Took:
 def plan(here: Path) -> tuple[Took, int]:
     """A plan of 10,000 runs by joyctl, and how many they were."""
     words = ["plan", "tiny", "mixes.upsampled.web=range(0.01,0.99,0.01)", "--seeds", str(SEEDS), "--json"]
-    took = run([sys.executable, "-m", "joyctl", *words], here, here / "plan.json")
+    took = run([sys.executable, "-m", "joyctl", *words], here, here / "plan.json", CHECKOUT)
     return took, len(json.loads((here / "plan.json").read_bytes())["runs"])
 
 
@@ -95,7 +95,7 @@ def multirun(here: Path, points: int) -> Took:
     (here / "hydra_plugins" / "nothing.py").write_text(LAUNCHER, encoding="utf-8")
     axis = f"mixes.upsampled.web=range(1,{points + 1})"
     words = ["--multirun", "hydra/launcher=nothing", f"hydra.sweep.dir={here / 'multirun'}", axis]
-    return run([sys.executable, str(script), *words], here, here / "multirun.txt")
+    return run([sys.executable, str(script), *words], here, here / "multirun.txt", here)
 
 
 def main() -> None:
