@@ -260,7 +260,7 @@ def _show(prepared: Prepared, asked: _Asked, *, every: bool = False) -> None:
     from joyctl.cli.planscreen import plan_json, print_plan
 
     if asked.as_json:
-        sys.stdout.write(plan_json(prepared) + "\n")  # typer.echo would look through megabytes for colours
+        typer.echo(plan_json(prepared))
     else:
         print_plan(prepared, next_command=_command(asked), every=every)
 
