@@ -118,7 +118,8 @@ def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, co
     if refused:
         out.print(f"\nnext:  {next_command} campaign={plan.campaign}-2   or   {next_command} --rerun")
     else:
-        out.print(f"\nnext:  {next_command}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
+        ready = "" if not prepared.data.stated else " data.folder=DIR    once the data is there"
+        out.print(f"\nnext:  {next_command}{ready}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
 
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:
