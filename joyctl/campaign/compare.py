@@ -68,13 +68,17 @@ class Work:
         return {name: d for name, d in self.segments.items() if d.action == "refuse"} | runs
 
 
+_NOTHING = Found()
+_NEW = Decision("run", "new")
+
+
 def compare(plan: Plan, found: Mapping[str, Found], shared: Mapping[str, str] | None = None) -> Work:
     """Decide about every segment and run of `plan`, given what lies in each folder.
 
     `shared` are segments that another campaign has trained, each with the reason to show.
     """
     elsewhere = shared or {}
-    segments = {s.id: _decide_segment(s, found.get(s.id, Found()), elsewhere.get(s.id)) for s in plan.segments}
+    segments = {s.id: _decide_segment(s, found.get(s.id, _NOTHING), elsewhere.get(s.id)) for s in plan.segments}
     runs: dict[str, Decision] = {}
     jobs: list[Job] = []
     waiting: set[tuple[str, Stage]] = set()
@@ -91,7 +95,7 @@ def compare(plan: Plan, found: Mapping[str, Found], shared: Mapping[str, str] | 
             add(spec.id, "train", parents, spec.end_step - spec.start_step)
     for run in plan.runs:
         folder = f"runs/{run.id}"
-        here = found.get(folder, Found())
+        here = found.get(folder, _NOTHING)
         trained = None if run.segment is None else segments[run.segment]
         runs[run.id] = _decide_reference(run, here) if trained is None else _decide_run(run, here, trained)
         if runs[run.id].action not in ("run", "resume"):
@@ -107,7 +111,7 @@ def compare(plan: Plan, found: Mapping[str, Found], shared: Mapping[str, str] | 
 
 def _decide_segment(spec: SegmentSpec, here: Found, shared: str | None) -> Decision:
     if here.segment is None:
-        return Decision("run", "new") if shared is None else Decision("share", shared)
+        return _NEW if shared is None else Decision("share", shared)
     changes = tuple(changed_keys(here.segment.identity(), spec.identity()))
     if changes:
         return Decision("refuse", "was trained with other settings", changes)
@@ -156,4 +160,4 @@ def _decide_run(run: RunSpec, here: Found, segment: Decision) -> Decision:
         return Decision("resume", f"trunk {segment.reason}; {_MISSING[left[0]]}")
     if segment.action == "share":
         return Decision("skip", "complete")
-    return Decision("run", "new" if here.run is None else "not trained yet")
+    return _NEW if here.run is None else Decision("run", "not trained yet")

@@ -123,12 +123,21 @@ class _Planner:
         self._trunk_folders: dict[tuple[int, int], str] = {}  # by point, which outlives this, and seed
         self._plain = Point(recipe)
         self._shares: dict[int, Shares] = {}  # by point
+        self._scorings: dict[int, EvalSpec] = {}  # by point
+        self._bases: dict[int, OrderPhase] = {}  # by point
+        self._controls: set[tuple[str, str, int]] = set()
 
     def shares(self, point: Point) -> Shares:
         """The mixes of one recipe."""
         if id(point) not in self._shares:
             self._shares[id(point)] = resolve(point.recipe, self.data.tokens, self.first)
         return self._shares[id(point)]
+
+    def _base_phase(self, point: Point) -> OrderPhase:
+        if id(point) not in self._bases:
+            first = self.first * point.recipe.training.batch_size
+            self._bases[id(point)] = OrderPhase(start_row=first, weights=integer_weights(self.shares(point).base))
+        return self._bases[id(point)]
 
     def add(self, point: Point, trunk_seed: int) -> None:
         wanted = wanted_variants(point, self.grid, self.shares(point))
@@ -179,10 +188,6 @@ class _Planner:
         parent = None if start == self.first else self._trunk_parent(folder, start)
         return self._segment(point, f"{folder}/{start}-{end}", parent, (base,), seed, start, end)
 
-    def _base_phase(self, point: Point) -> OrderPhase:
-        first = self.first * point.recipe.training.batch_size
-        return OrderPhase(start_row=first, weights=integer_weights(self.shares(point).base))
-
     def _trunk_parent(self, folder: str, step: int) -> str | None:
         return self._ends.get((folder, step))
 
@@ -202,9 +207,12 @@ class _Planner:
                 self._keep_run(point, variant, identifier, trunk_seed, seed, None, total, tail, mark)
                 return
             step = max(self.first, min(branch_step(recipe.training, d) for d in recipe.phase.durations))
+            if (identifier, folder, step) in self._controls:  # of another point, with this very trunk
+                return
+            self._controls.add((identifier, folder, step))
         end = step + round(variant.length * (total - step))
         base = self._base_phase(point)
-        phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=integer_weights(variant.mix), seed=seed)
+        phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=variant.weights, seed=seed)
         parent = self._trunk_parent(folder, step)
         spec = self._segment(point, f"runs/{identifier}", parent, (base, phase), trunk_seed, step, end)
         mark = fingerprint(spec.identity())
@@ -231,7 +239,7 @@ class _Planner:
             share=variant.share,
             beside=variant.beside,
             changed=point.changed if variant.control else of_control(point.changed),
-            mix={name: float(share) for name, share in variant.mix.items()},
+            mix=variant.shares,
             branch_step=step,
             end_step=end,
             segment=segment,
@@ -263,6 +271,11 @@ class _Planner:
         )
 
     def _scoring(self, point: Point) -> EvalSpec:
+        if id(point) not in self._scorings:
+            self._scorings[id(point)] = self._new_scoring(point)
+        return self._scorings[id(point)]
+
+    def _new_scoring(self, point: Point) -> EvalSpec:
         asked, suite = point.recipe.eval, point.suite
         return EvalSpec(
             suite=asked.suite,

@@ -122,6 +122,7 @@ def plan(
     found_cluster, loaded = load_cluster_file(cluster), _load(asked)
     require_fit(found_cluster, (point.recipe for point in loaded.points))
     _show(_prepare(loaded, asked, planning=True), asked, found_cluster.value, every=every, audit=audit)
+    gc.freeze()  # nor does the end of the process look through them
 
 
 def sweep(

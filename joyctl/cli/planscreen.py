@@ -6,12 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from joyctl.campaign.audit import MAX_EPOCHS
 from joyctl.campaign.baserun import said_of_base
@@ -22,11 +19,16 @@ from joyctl.campaign.totals import full_runs
 from joyctl.cli import mixscreen
 from joyctl.cli.costscreen import outlook_json, outlook_lines, plan_outlook
 from joyctl.cli.shortlist import Left, shortlist
-from joyctl.data.ledger import SourceUse, source_use
+from joyctl.data.ledger import source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.recipe.cluster import Cluster
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
+
+if TYPE_CHECKING:  # a script that reads JSON does not wait for it
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 
 def plan_json(prepared: Prepared, cluster: Cluster | None = None, audit: Sequence[dict[str, Any]] | None = None) -> str:
@@ -70,6 +72,9 @@ def print_plan(
     cluster: Cluster | None = None,
 ) -> None:
     """Print the plan to stdout, with what it takes on `cluster`; with `every` each run has its line, however many."""
+    from rich.console import Console
+    from rich.text import Text
+
     out = console or Console(highlight=False)
     plan = prepared.plan
     fresh = sum(s.id.startswith("trunk/") and prepared.work.segments[s.id].action == "run" for s in plan.segments)
@@ -124,9 +129,8 @@ def print_plan(
             f"{share.phases_if_separate:,.2f} separately: {share.phases_if_separate / share.phases:.1f} times less"
         )
     if prepared.data.stated:
-        out.print(
-            f" data     {prepared.plan.recipe.data.folder} not here: sizes are the recipe's words, digests unknown"
-        )
+        folder = plan.recipe.data.folder
+        out.print(f" data     {folder} is not here: sizes are the recipe's own words, digests unknown")
     for said in outlook_lines(plan_outlook(prepared, cluster)):
         out.print(said, soft_wrap=True)
     for said in _can_detect(prepared):
@@ -135,7 +139,8 @@ def print_plan(
     if refused:
         out.print(f"\nnext:  {next_command} campaign={plan.campaign}-2   or   {next_command} --rerun")
     else:
-        out.print(f"\nnext:  {next_command}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
+        ready = "" if not prepared.data.stated else " data.folder=DIR    once the data is there"
+        out.print(f"\nnext:  {next_command}{ready}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
 
 
 def _joined(parts: Sequence[str], width: int) -> str:
@@ -172,6 +177,8 @@ def last_report(campaign: Path) -> dict[str, Any] | None:
 
 def _can_detect(prepared: Prepared) -> list[Text]:
     """Smallest detectable differences, with what they rest on."""
+    from rich.text import Text
+
     sights = _sights(prepared)
     if not sights:
         return []
@@ -225,6 +232,9 @@ def _sight_json(sight: Sight) -> dict[str, Any]:
 
 
 def _table(prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequence[mixscreen.Column]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
     plan = prepared.plan
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("run", no_wrap=True)
@@ -316,7 +326,7 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
         "end_step": run.end_step,
         "tokens": run.end_step * segment.training.tokens_per_step if segment else 0,
         "mix": run.mix,
-        "sources": {name: _use_json(u) for name, u in use.items()},
+        "sources": use,
         "lr_at_branch": _lr_at_branch(run, segment) if segment else None,
         "action": decision.action,
         "reason": decision.reason,
@@ -327,15 +337,6 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
 def _segment(prepared: Prepared, run: RunSpec) -> SegmentSpec | None:
     """The segment that a run exports; None for a reference."""
     return None if run.segment is None else prepared.plan.segment(run.segment)
-
-
-def _use_json(use: SourceUse) -> dict[str, Any]:
-    return {
-        "tokens": use.tokens,
-        "epochs": use.epochs,
-        "seen_before": use.seen_before,
-        "repeated": use.repeated,
-    }
 
 
 def _lr_at_branch(run: RunSpec, segment: SegmentSpec) -> float | None:
@@ -354,7 +355,8 @@ def _totals(prepared: Prepared) -> dict[str, Any]:
     todo = [s for s in plan.segments if prepared.work.segments[s.id].action in ("run", "resume")]
     tokens = sum((s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     # 6 floating-point operations a parameter and token: Kaplan et al., arXiv 2001.08361.
-    flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
+    sizes = {id(s.model): parameters(s.model) for s in {id(s.model): s for s in todo}.values()}
+    flops = sum(6 * sizes[id(s.model)] * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     trained = [(run, segment) for run in plan.runs if (segment := _segment(prepared, run))]
     separate = sum(run.end_step * segment.training.tokens_per_step for run, segment in trained)
     return {

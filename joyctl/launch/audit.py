@@ -145,7 +145,11 @@ def _base(prepared: Prepared, digests: bool) -> Found:
         if spec.base is None or not begins or (prepared.work.segments[spec.id].action == "skip" and not digests):
             continue
         if spec.base.hub is not None and not Path(spec.base.path).is_dir():
-            yield "base", ("warning", f"{spec.base.hub} is not here yet", "sweep downloads it and looks at it."), spec.id
+            yield (
+                "base",
+                ("warning", f"{spec.base.hub} is not here yet", "sweep downloads it and looks at it."),
+                spec.id,
+            )
             continue
         from joyctl.train.inspect import inspect_base
 
