@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 # Longest period of the deal of rows to sources. Weights whose common denominator is larger are rounded
 # to this one, an error of at most 1/131072 of a share.
@@ -27,11 +28,17 @@ def normalise(weights: Mapping[str, float]) -> dict[str, Fraction]:
 
     Raises ValueError when nothing has weight.
     """
-    exact = {name: Fraction(str(w)) for name, w in weights.items() if w > 0}
+    return dict(_normalised(tuple(weights.items())))
+
+
+# A grid has few mixes and many runs, and arithmetic with fractions is slow.
+@lru_cache(maxsize=16_384)
+def _normalised(weights: tuple[tuple[str, float], ...]) -> tuple[tuple[str, Fraction], ...]:
+    exact = {name: Fraction(str(w)) for name, w in weights if w > 0}
     total = sum(exact.values())
     if not total:
         raise ValueError("the weights sum to nothing")
-    return {name: w / total for name, w in exact.items()}
+    return tuple((name, w / total) for name, w in exact.items())
 
 
 def drop(mix: Mapping[str, Fraction], sources: tuple[str, ...], policy: str, categories: Mapping[str, str]) -> Dropped:
@@ -81,9 +88,15 @@ def integer_weights(mix: Mapping[str, Fraction]) -> dict[str, int]:
 
     Above MAX_PERIOD they are rounded by largest remainder, a source with any share keeping at least 1.
     """
+    return dict(_integers(tuple((name, share.numerator, share.denominator) for name, share in mix.items())))
+
+
+@lru_cache(maxsize=16_384)
+def _integers(shares: tuple[tuple[str, int, int], ...]) -> tuple[tuple[str, int], ...]:
+    mix = {name: Fraction(numerator, denominator) for name, numerator, denominator in shares}
     period = math.lcm(*(share.denominator for share in mix.values()))
     if period <= MAX_PERIOD:
-        return {name: int(share * period) for name, share in sorted(mix.items())}
+        return tuple((name, int(share * period)) for name, share in sorted(mix.items()))
     ideal = {name: share * MAX_PERIOD for name, share in sorted(mix.items())}
     floor = {name: max(1, math.floor(x)) for name, x in ideal.items()}
     missing = MAX_PERIOD - sum(floor.values())
@@ -91,4 +104,4 @@ def integer_weights(mix: Mapping[str, Fraction]) -> dict[str, int]:
     for name in by_remainder[: max(missing, 0)]:
         floor[name] += 1
     common = math.gcd(*floor.values())
-    return {name: w // common for name, w in floor.items()}
+    return tuple((name, w // common) for name, w in floor.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from joyctl.campaign import caps
 from joyctl.campaign.categories import Shares, resolve
@@ -38,7 +39,11 @@ class Plan:
 
     def segment(self, identifier: str) -> SegmentSpec:
         """The segment of that id."""
-        return next(s for s in self.segments if s.id == identifier)
+        return self._by_id[identifier]
+
+    @cached_property
+    def _by_id(self) -> dict[str, SegmentSpec]:
+        return {segment.id: segment for segment in self.segments}
 
 
 def plan(
@@ -98,6 +103,7 @@ class _Planner:
         self.segments: dict[str, SegmentSpec] = {}
         self.runs: dict[str, RunSpec] = {}
         self._by_fingerprint: dict[str, str] = {}
+        self._ends: dict[tuple[str, int], str] = {}  # the stretch of a trunk that ends at a step
         self._trunk_folders: dict[tuple[int, int], str] = {}  # by point, which outlives this, and seed
         self._plain = Point(recipe)
         self.first = (recipe.base.step or 0) if recipe.base else 0
@@ -128,6 +134,7 @@ class _Planner:
         for start, end in chain(cut_at, self.cuts.get(folder, ()), last):
             spec = self._trunk_segment(point, seed, folder, start, end)
             self.segments.setdefault(spec.id, spec)
+            self._ends.setdefault((folder, end), spec.id)
 
     def _trunk_folder(self, point: Point, seed: int) -> str:
         known = self._trunk_folders.get((id(point), seed))
@@ -148,8 +155,7 @@ class _Planner:
         return self._segment(point, f"{folder}/{start}-{end}", parent, (base,), seed, start, end)
 
     def _trunk_parent(self, folder: str, step: int) -> str | None:
-        ends = (s.id for s in self.segments.values() if s.id.startswith(folder + "/") and s.end_step == step)
-        return next(ends, None)
+        return self._ends.get((folder, step))
 
     def _add_run(self, point: Point, variant: Variant, trunk_seed: int, seed: int, step: int) -> None:
         recipe, folder = point.recipe, self._trunk_folder(point, trunk_seed)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from joyctl.campaign.plan import Plan, parameters
-from joyctl.campaign.schedule import lr_at
+from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
+from joyctl.campaign.totals import full_runs
 from joyctl.cli import mixscreen
+from joyctl.cli.shortlist import Left, shortlist
 from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
@@ -30,6 +34,7 @@ def plan_json(prepared: Prepared) -> str:
     totals = _totals(prepared)
     value: dict[str, Any] = {
         "campaign": plan.campaign,
+        "data": {"folder": str(prepared.data.path), "stated": prepared.data.stated},
         "segments": [
             {
                 "id": s.id,
@@ -46,11 +51,11 @@ def plan_json(prepared: Prepared) -> str:
         "power": [_sight_json(sight) for sight in _sights(prepared)],
         "totals": totals,
     }
-    return json.dumps(value, indent=1)
+    return to_json(value, indent=1).decode()
 
 
-def print_plan(prepared: Prepared, *, next_command: str, console: Console | None = None) -> None:
-    """Print the plan to stdout."""
+def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, console: Console | None = None) -> None:
+    """Print the plan to stdout; with `every` each run has its line, however many there are."""
     out = console or Console(highlight=False)
     plan = prepared.plan
     fresh = sum(s.id.startswith("trunk/") and prepared.work.segments[s.id].action == "run" for s in plan.segments)
@@ -59,15 +64,21 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
     trunk = next(s for s in plan.segments if s.parent is None)
     tokens = trunk.total_steps * trunk.training.tokens_per_step
     size = f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters"
-    head = [f"{runs}, {fresh} new stretches of trunk", f"trunk {trunk.total_steps:,} steps, {size}"]
+    head = _joined(f"{runs}, {fresh} new stretches of trunk", f"trunk {trunk.total_steps:,} steps, {size}", out.width)
+    lines = shortlist(plan.runs, every=every)
+    listed = [line for line in lines if isinstance(line, RunSpec)]
+    columns = _columns(prepared, listed, out.width)
     # By category, or where it is long, the base mix stands with the others, under the table.
-    base = mixscreen.one_line(_base(prepared, trunk))
-    by_source = plan.recipe.mixes.by == "source"
-    out.print(_joined([*head, base] if by_source and len(base) <= out.width else head, out.width) + "\n")
-    out.print(_table(prepared, out.width))
-    if not by_source or [name for name, _ in _columns(prepared, out.width)] != list(plan.recipe.sources):
+    base, by_source = mixscreen.one_line(_base(prepared, trunk)), plan.recipe.mixes.by == "source"
+    if by_source and len(base) + 5 <= out.width:
+        head = _joined(head, base, out.width, "base ")
+    out.print(f"{head}\n")
+    out.print(_table(prepared, lines, columns))
+    if len(listed) < len(plan.runs):
+        out.print(Text(f"\n {len(listed):,} of {len(plan.runs):,} runs are listed; --all lists every one", style="dim"))
+    if not by_source or [name for name, _ in columns] != list(plan.recipe.sources):
         out.print("")
-        for line in mixscreen.lines(plan.recipe, _mixes(prepared, trunk), out.width):
+        for line in mixscreen.lines(plan.recipe, _mixes(prepared, trunk, listed), out.width):
             out.print(line, soft_wrap=True)
     references = _references(prepared)
     if references:
@@ -89,6 +100,16 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
             f"\n tokens   {_count(totals['tokens'])} to train, "
             f"{_count(totals['tokens_if_separate'])} as separate full runs{less}"
         )
+    share = full_runs(plan)
+    if share.phases:
+        out.print(
+            f" phases   {share.phases:,.2f} of a full run beside the trunk's {share.trunk:,.2f}, "
+            f"{share.phases_if_separate:,.2f} separately: {share.phases_if_separate / share.phases:.1f} times less"
+        )
+    if prepared.data.stated:
+        out.print(
+            f" data     {prepared.plan.recipe.data.folder} is not here: sizes are the recipe's own words, digests unknown"
+        )
     for said in _can_detect(prepared):
         out.print(said)
     todo = len(prepared.work.jobs)
@@ -98,13 +119,10 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         out.print(f"\nnext:  {next_command}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
 
 
-def _joined(parts: Sequence[str], width: int) -> str:
-    """Parts in as few lines as their order allows."""
-    lines = [parts[0]]
-    for part in parts[1:]:
-        fits = len(lines[-1]) + len(part) + 3 <= width
-        lines[-1:] = [f"{lines[-1]} · {part}"] if fits else [lines[-1], part]
-    return "\n".join(lines)
+def _joined(line: str, part: str, width: int, anew: str = "") -> str:
+    """`part` after the last of some lines where it fits; else on a line of its own, after the word `anew`."""
+    fits = len(line.rpartition("\n")[2]) + len(part) + 3 <= width
+    return f"{line} · {part}" if fits else f"{line}\n{anew}{part}"
 
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:
@@ -175,9 +193,8 @@ def _sight_json(sight: Sight) -> dict[str, Any]:
     }
 
 
-def _table(prepared: Prepared, width: int) -> Table:
+def _table(prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequence[mixscreen.Column]) -> Table:
     plan = prepared.plan
-    columns = _columns(prepared, width)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("run", no_wrap=True)
     for head in ("at step", "steps", "LR there"):
@@ -186,7 +203,10 @@ def _table(prepared: Prepared, width: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("epochs", justify="right", no_wrap=True)
     table.add_column("action")
-    for run in plan.runs:
+    for run in lines:
+        if isinstance(run, Left):
+            table.add_row(Text(f"  … {run.number:,} more{': ' if run.about else ''}{run.about}", style="dim"))
+            continue
         decision = prepared.work.runs[run.id]
         detail = "" if decision.action in ("run", "refuse") else f" ({decision.reason})"
         action = Text(decision.action + detail, style={"refuse": "red", "skip": "dim"}.get(decision.action, ""))
@@ -209,9 +229,9 @@ def _table(prepared: Prepared, width: int) -> Table:
     return table
 
 
-def _columns(prepared: Prepared, width: int) -> list[mixscreen.Column]:
+def _columns(prepared: Prepared, listed: Sequence[RunSpec], width: int) -> list[mixscreen.Column]:
     """The columns of shares; where they do not tell every source, mixes are listed under the table."""
-    names = max(len(_short(run)) for run in prepared.plan.runs)
+    names = max(len(_short(run)) for run in listed)
     return mixscreen.columns(prepared.plan.recipe, width - 54 - names)
 
 
@@ -221,12 +241,13 @@ def _base(prepared: Prepared, trunk: SegmentSpec) -> dict[str, float]:
     return {name: shares[name] for name in prepared.plan.recipe.sources if name in shares}
 
 
-def _mixes(prepared: Prepared, trunk: SegmentSpec) -> list[tuple[dict[str, float], list[str]]]:
+def _mixes(
+    prepared: Prepared, trunk: SegmentSpec, listed: Sequence[RunSpec]
+) -> list[tuple[dict[str, float], list[str]]]:
     """Every mix with the runs that train on it, the trunk's first."""
-    runs: dict[str, tuple[dict[str, float], list[str]]] = {}
     base = _base(prepared, trunk)
-    runs[mixscreen.one_line(base)] = (base, ["trunk"])
-    for run in prepared.plan.runs:
+    runs = {mixscreen.one_line(base): (base, ["trunk"])}
+    for run in listed:
         if run.reference is None:
             mix = {name: run.mix[name] for name in prepared.plan.recipe.sources if run.mix.get(name)}
             runs.setdefault(mixscreen.one_line(mix), (mix, []))[1].append(_short(run))
@@ -289,11 +310,14 @@ def _lr_at_branch(run: RunSpec, segment: SegmentSpec) -> float | None:
     """LR of the first step of the phase."""
     if run.branch_step is None:
         return None
-    return lr_at(segment.schedule, segment.optimizer.lr, run.branch_step + 1, segment.total_steps)
+    return segment_lr(segment, run.branch_step + 1)
 
 
 def _totals(prepared: Prepared) -> dict[str, Any]:
-    """Of what this plan still has to train; `tokens_if_separate` of a full run for each of its runs."""
+    """Of what this plan still has to train; `tokens_if_separate` of a full run for each of its runs.
+
+    `full_runs` is of the whole plan, whatever of it is done.
+    """
     plan = prepared.plan
     todo = [s for s in plan.segments if prepared.work.segments[s.id].action in ("run", "resume")]
     tokens = sum((s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
@@ -301,7 +325,13 @@ def _totals(prepared: Prepared) -> dict[str, Any]:
     flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     trained = [(run, segment) for run in plan.runs if (segment := _segment(prepared, run))]
     separate = sum(run.end_step * segment.training.tokens_per_step for run, segment in trained)
-    return {"tokens": tokens, "tokens_if_separate": separate, "flops": flops, "gpu_hours": None}
+    return {
+        "tokens": tokens,
+        "tokens_if_separate": separate,
+        "flops": flops,
+        "gpu_hours": None,
+        "full_runs": asdict(full_runs(plan)),
+    }
 
 
 def _shares(weights: dict[str, int]) -> dict[str, float]:
@@ -313,7 +343,7 @@ def _counted(plan: Plan) -> str:
     """`9 runs`, and the references beside them."""
     references = sum(run.reference is not None for run in plan.runs)
     beside = f" and {references} reference{'s' if references > 1 else ''}" if references else ""
-    return f"{len(plan.runs) - references} runs{beside}"
+    return f"{len(plan.runs) - references:,} runs{beside}"
 
 
 def _short(run: RunSpec) -> str:
@@ -323,6 +353,6 @@ def _short(run: RunSpec) -> str:
 
 def _count(n: float) -> str:
     for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if n >= size:
+        if n >= 0.999995 * size:  # which two digits round up to the next unit
             return f"{n / size:.2f} {unit}"
     return f"{n:.0f}"
