@@ -21,6 +21,7 @@ from joyctl.cli import mixscreen
 from joyctl.cli.shortlist import Left, shortlist
 from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
+from joyctl.recipe.types import Recipe
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
 
@@ -69,7 +70,7 @@ def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, co
     listed = [line for line in lines if isinstance(line, RunSpec)]
     columns = _columns(prepared, listed, out.width)
     # By category, or where it is long, the base mix stands with the others, under the table.
-    base, by_source = mixscreen.one_line(_base(prepared, trunk)), plan.recipe.mixes.by == "source"
+    base, by_source = mixscreen.one_line(_dealt(plan.recipe, trunk)), plan.recipe.mixes.by == "source"
     if by_source and len(base) + 5 <= out.width:
         head = _joined(head, base, out.width, "base ")
     out.print(f"{head}\n")
@@ -235,21 +236,22 @@ def _columns(prepared: Prepared, listed: Sequence[RunSpec], width: int) -> list[
     return mixscreen.columns(prepared.plan.recipe, width - 54 - names)
 
 
-def _base(prepared: Prepared, trunk: SegmentSpec) -> dict[str, float]:
-    """The base mix, in the order of the recipe's sources."""
-    shares = _shares(trunk.order.phases[0].weights)
-    return {name: shares[name] for name in prepared.plan.recipe.sources if name in shares}
+def _dealt(recipe: Recipe, segment: SegmentSpec) -> dict[str, float]:
+    """The mix that a segment trains on, in the order of the recipe's sources."""
+    shares = _shares(segment.order.phases[-1].weights)
+    return {name: shares[name] for name in recipe.sources if shares.get(name)}
 
 
 def _mixes(
     prepared: Prepared, trunk: SegmentSpec, listed: Sequence[RunSpec]
 ) -> list[tuple[dict[str, float], list[str]]]:
     """Every mix with the runs that train on it, the trunk's first."""
-    base = _base(prepared, trunk)
+    recipe = prepared.plan.recipe
+    base = _dealt(recipe, trunk)
     runs = {mixscreen.one_line(base): (base, ["trunk"])}
     for run in listed:
-        if run.reference is None:
-            mix = {name: run.mix[name] for name in prepared.plan.recipe.sources if run.mix.get(name)}
+        if (segment := _segment(prepared, run)) is not None:
+            mix = _dealt(recipe, segment)
             runs.setdefault(mixscreen.one_line(mix), (mix, []))[1].append(_short(run))
     return list(runs.values())
 
