@@ -17,6 +17,7 @@ from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.campaign.totals import full_runs
+from joyctl.campaign.variants import policy_label
 from joyctl.cli import mixscreen
 from joyctl.cli.shortlist import Left, shortlist
 from joyctl.data.ledger import SourceUse, source_use
@@ -27,6 +28,8 @@ from joyctl.report.power import POWER
 
 # More repetition than this costs quality (Muennighoff et al., arXiv 2305.16264).
 MAX_EPOCHS = 4.0
+_NUMBERS = 54
+"""Characters that a line of the table has beside the run's name and its mix."""
 
 
 def plan_json(prepared: Prepared) -> str:
@@ -74,7 +77,7 @@ def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, co
     if by_source and len(base) + 5 <= out.width:
         head = _joined(head, base, out.width, "base ")
     out.print(f"{head}\n")
-    out.print(_table(prepared, lines, columns))
+    out.print(_table(prepared, lines, columns, out.width))
     if len(listed) < len(plan.runs):
         out.print(Text(f"\n {len(listed):,} of {len(plan.runs):,} runs are listed; --all lists every one", style="dim"))
     if not by_source or [name for name, _ in columns] != list(plan.recipe.sources):
@@ -194,7 +197,9 @@ def _sight_json(sight: Sight) -> dict[str, Any]:
     }
 
 
-def _table(prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequence[mixscreen.Column]) -> Table:
+def _table(
+    prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequence[mixscreen.Column], width: int
+) -> Table:
     plan = prepared.plan
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("run", no_wrap=True)
@@ -212,14 +217,14 @@ def _table(prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequenc
         detail = "" if decision.action in ("run", "refuse") else f" ({decision.reason})"
         action = Text(decision.action + detail, style={"refuse": "red", "skip": "dim"}.get(decision.action, ""))
         if run.segment is None:  # a reference: nothing of its training is known
-            table.add_row(_short(run), *["-"] * (len(table.columns) - 2), action)
+            table.add_row(_name(run, width), *["-"] * (len(table.columns) - 2), action)
             continue
         segment = plan.segment(run.segment)
         use = source_use(segment, run.branch_step)
         name, most = max(use.items(), key=lambda item: item[1].epochs)
         lr = _lr_at_branch(run, segment)
         table.add_row(
-            _short(run),
+            _name(run, width),
             "-" if run.branch_step is None else f"{run.branch_step:,}",
             "-" if run.branch_step is None else f"{run.end_step - run.branch_step:,}",
             "-" if lr is None else f"{lr:.1e}",
@@ -230,10 +235,19 @@ def _table(prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequenc
     return table
 
 
+def _name(run: RunSpec, width: int) -> str:
+    """A run's name; its policy on a line of its own where a narrow screen would cut the numbers."""
+    name, policy = _short(run), policy_label(run.policy or "renormalise").removeprefix("-")
+    if not policy or len(name) + _NUMBERS <= width:
+        return name
+    head, found, rest = name.partition(policy)
+    return f"{head}\n  {found}{rest}"
+
+
 def _columns(prepared: Prepared, listed: Sequence[RunSpec], width: int) -> list[mixscreen.Column]:
     """The columns of shares; where they do not tell every source, mixes are listed under the table."""
     names = max(len(_short(run)) for run in listed)
-    return mixscreen.columns(prepared.plan.recipe, width - 54 - names)
+    return mixscreen.columns(prepared.plan.recipe, width - _NUMBERS - names)
 
 
 def _dealt(recipe: Recipe, segment: SegmentSpec) -> dict[str, float]:
