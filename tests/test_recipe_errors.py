@@ -339,7 +339,8 @@ def test_a_recipe_that_is_not_there(name: str, expected: str):
     with pytest.raises(RecipeError) as caught:
         load_recipe(name)
     assert [str(problem) for problem in caught.value.problems] == [expected]
-    assert caught.value.hint == "Built in: tiny. Give any other recipe by its path, such as ./mine.yaml"
+    names = "ladder-160m, ladder-1b, paper-7b, tiny"
+    assert caught.value.hint == f"Built in: {names}. Give any other recipe by its path, such as ./mine.yaml"
 
 
 def test_a_cluster_that_is_not_there_and_a_bad_one():

@@ -108,6 +108,7 @@ class _Planner:
         self._plain = Point(recipe)
         self.first = (recipe.base.step or 0) if recipe.base else 0
         self._shares: dict[int, Shares] = {}  # by point
+        self._scorings: dict[int, EvalSpec] = {}  # by point
 
     def shares(self, point: Point) -> Shares:
         """The mixes of one recipe."""
@@ -234,6 +235,11 @@ class _Planner:
         )
 
     def _scoring(self, point: Point) -> EvalSpec:
+        if id(point) not in self._scorings:
+            self._scorings[id(point)] = self._new_scoring(point)
+        return self._scorings[id(point)]
+
+    def _new_scoring(self, point: Point) -> EvalSpec:
         asked, suite = point.recipe.eval, point.suite
         return EvalSpec(
             suite=asked.suite,

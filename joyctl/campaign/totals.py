@@ -9,7 +9,7 @@ from joyctl.campaign.plan import Plan
 
 @dataclass(frozen=True)
 class FullRuns:
-    """Steps of a whole plan, done or not, as shares of a full run's; a full run is the recipe from step 0 to its end."""
+    """Steps of a whole plan, done or not, in full runs; one of them is the recipe from step 0 to its end."""
 
     trunk: float
     """Of all trunks: 1 where one reaches the end, as the control needs."""

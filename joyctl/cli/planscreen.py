@@ -111,9 +111,8 @@ def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, co
             f"{share.phases_if_separate:,.2f} separately: {share.phases_if_separate / share.phases:.1f} times less"
         )
     if prepared.data.stated:
-        out.print(
-            f" data     {prepared.plan.recipe.data.folder} is not here: sizes are the recipe's own words, digests unknown"
-        )
+        folder = plan.recipe.data.folder
+        out.print(f" data     {folder} is not here: sizes are the recipe's own words, digests unknown")
     for said in _can_detect(prepared):
         out.print(said)
     todo = len(prepared.work.jobs)
