@@ -109,12 +109,18 @@ class _Planner:
         self.first = (recipe.base.step or 0) if recipe.base else 0
         self._shares: dict[int, Shares] = {}  # by point
         self._scorings: dict[int, EvalSpec] = {}  # by point
+        self._bases: dict[int, OrderPhase] = {}  # by point
 
     def shares(self, point: Point) -> Shares:
         """The mixes of one recipe."""
         if id(point) not in self._shares:
             self._shares[id(point)] = resolve(point.recipe, self.data.tokens, self.first)
         return self._shares[id(point)]
+
+    def _base_phase(self, point: Point) -> OrderPhase:
+        if id(point) not in self._bases:
+            self._bases[id(point)] = OrderPhase(start_row=0, weights=integer_weights(self.shares(point).base))
+        return self._bases[id(point)]
 
     def add(self, point: Point, trunk_seed: int) -> None:
         wanted = wanted_variants(point, self.grid, self.shares(point))
@@ -151,7 +157,7 @@ class _Planner:
         return f"trunk/s{seed}" + ("" if same else label(of_trunk(point.changed)))
 
     def _trunk_segment(self, point: Point, seed: int, folder: str, start: int, end: int) -> SegmentSpec:
-        base = OrderPhase(start_row=0, weights=integer_weights(self.shares(point).base))
+        base = self._base_phase(point)
         parent = None if start == 0 else self._trunk_parent(folder, start)
         return self._segment(point, f"{folder}/{start}-{end}", parent, (base,), seed, start, end)
 
@@ -175,8 +181,8 @@ class _Planner:
                 return
             step = min(branch_step(recipe.training, d) for d in recipe.phase.durations)
         end = step + round(variant.length * (total - step))
-        base = OrderPhase(start_row=0, weights=integer_weights(self.shares(point).base))
-        phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=integer_weights(variant.mix), seed=seed)
+        base = self._base_phase(point)
+        phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=variant.weights, seed=seed)
         parent = self._trunk_parent(folder, step)
         spec = self._segment(point, f"runs/{identifier}", parent, (base, phase), trunk_seed, step, end)
         mark = fingerprint(spec.identity())
@@ -203,7 +209,7 @@ class _Planner:
             share=variant.share,
             beside=variant.beside,
             changed=point.changed if variant.control else of_control(point.changed),
-            mix={name: float(share) for name, share in variant.mix.items()},
+            mix=variant.shares,
             branch_step=step,
             end_step=end,
             segment=segment,

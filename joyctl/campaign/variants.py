@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from joyctl.campaign.categories import Shares, outline
 from joyctl.campaign.grid import Grid, Point, percent
-from joyctl.campaign.mixture import Dropped, drop
+from joyctl.campaign.mixture import Dropped, drop, integer_weights
 from joyctl.campaign.probes import mix_of, name_of
 from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.mixrules import CATEGORIES
@@ -37,6 +38,17 @@ class Variant:
     """Its share of the phase, before what the base mix has of it."""
     beside: str | None = None
     """Source that has the rest of a probe's phase, or all of its control's."""
+
+    # Worked out once for all the seeds of a variant.
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """The mix in integers, as rows are dealt."""
+        return integer_weights(self.mix)
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """The mix as it is written down."""
+        return {name: float(share) for name, share in self.mix.items()}
 
 
 def variants(point: Point, grid: Grid, shares: Shares) -> Iterator[Variant]:

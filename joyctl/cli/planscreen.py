@@ -6,12 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import segment_lr
@@ -20,11 +17,16 @@ from joyctl.campaign.totals import full_runs
 from joyctl.campaign.variants import policy_label
 from joyctl.cli import mixscreen
 from joyctl.cli.shortlist import Left, shortlist
-from joyctl.data.ledger import SourceUse, source_use
+from joyctl.data.ledger import source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.recipe.types import Recipe
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
+
+if TYPE_CHECKING:  # a script that reads JSON does not wait for it
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 # More repetition than this costs quality (Muennighoff et al., arXiv 2305.16264).
 MAX_EPOCHS = 4.0
@@ -60,6 +62,9 @@ def plan_json(prepared: Prepared) -> str:
 
 def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, console: Console | None = None) -> None:
     """Print the plan to stdout; with `every` each run has its line, however many there are."""
+    from rich.console import Console
+    from rich.text import Text
+
     out = console or Console(highlight=False)
     plan = prepared.plan
     fresh = sum(s.id.startswith("trunk/") and prepared.work.segments[s.id].action == "run" for s in plan.segments)
@@ -144,6 +149,8 @@ def last_report(campaign: Path) -> dict[str, Any] | None:
 
 def _can_detect(prepared: Prepared) -> list[Text]:
     """Smallest detectable differences, with what they rest on."""
+    from rich.text import Text
+
     sights = _sights(prepared)
     if not sights:
         return []
@@ -199,6 +206,9 @@ def _sight_json(sight: Sight) -> dict[str, Any]:
 def _table(
     prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequence[mixscreen.Column], width: int
 ) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
     plan = prepared.plan
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("run", no_wrap=True)
@@ -299,7 +309,7 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
         "end_step": run.end_step,
         "tokens": run.end_step * segment.training.tokens_per_step if segment else 0,
         "mix": run.mix,
-        "sources": {name: _use_json(u) for name, u in use.items()},
+        "sources": use,
         "lr_at_branch": _lr_at_branch(run, segment) if segment else None,
         "action": decision.action,
         "reason": decision.reason,
@@ -310,15 +320,6 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
 def _segment(prepared: Prepared, run: RunSpec) -> SegmentSpec | None:
     """The segment that a run exports; None for a reference."""
     return None if run.segment is None else prepared.plan.segment(run.segment)
-
-
-def _use_json(use: SourceUse) -> dict[str, Any]:
-    return {
-        "tokens": use.tokens,
-        "epochs": use.epochs,
-        "seen_before": use.seen_before,
-        "repeated": use.repeated,
-    }
 
 
 def _lr_at_branch(run: RunSpec, segment: SegmentSpec) -> float | None:
@@ -337,7 +338,8 @@ def _totals(prepared: Prepared) -> dict[str, Any]:
     todo = [s for s in plan.segments if prepared.work.segments[s.id].action in ("run", "resume")]
     tokens = sum((s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     # 6 floating-point operations a parameter and token: Kaplan et al., arXiv 2001.08361.
-    flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
+    sizes = {id(s.model): parameters(s.model) for s in {id(s.model): s for s in todo}.values()}
+    flops = sum(6 * sizes[id(s.model)] * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     trained = [(run, segment) for run in plan.runs if (segment := _segment(prepared, run))]
     separate = sum(run.end_step * segment.training.tokens_per_step for run, segment in trained)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,26 +24,14 @@ class SourceUse:
     """Tokens of rows that had been shown before."""
 
 
-def source_use(segment: SegmentSpec, branch_step: int | None) -> dict[str, SourceUse]:
+def source_use(segment: SegmentSpec, branch_step: int | None) -> Mapping[str, SourceUse]:
     """The ledger of the run that ends where `segment` ends; `branch_step` is None for the control.
 
     Exact, from the closed form of the order of rows. Raises ValueError when the segment has no rows.
     """
-    batch, length = segment.training.batch_size, segment.training.seq_len
-    end, before = _counts(
-        _Dealt(segment.order),
-        segment.end_step * batch,
-        (segment.end_step if branch_step is None else branch_step) * batch,
-    )
-    return {
-        name: SourceUse(
-            tokens=end[name] * length,
-            epochs=end[name] / segment.order.rows[name],
-            seen_before=before[name] * length,
-            repeated=max(0, end[name] - segment.order.rows[name]) * length,
-        )
-        for name in end
-    }
+    batch = segment.training.batch_size
+    branch = segment.end_step if branch_step is None else branch_step
+    return _use(_Dealt(segment.order), segment.training.seq_len, segment.end_step * batch, branch * batch)
 
 
 class _Dealt:
@@ -65,7 +54,16 @@ class _Dealt:
 
 
 @lru_cache(maxsize=16_384)
-def _counts(dealt: _Dealt, end: int, before: int) -> tuple[dict[str, int], dict[str, int]]:
-    """Rows of every source before two global rows."""
-    order = Order(dealt.spec)
-    return order.counts(end), order.counts(before)
+def _use(dealt: _Dealt, length: int, end: int, branch: int) -> dict[str, SourceUse]:
+    """Of rows of `length` tokens before the global row `end`, and before the one where the branch is."""
+    order, rows = Order(dealt.spec), dealt.spec.rows
+    shown, before = order.counts(end), order.counts(branch)
+    return {
+        name: SourceUse(
+            tokens=shown[name] * length,
+            epochs=shown[name] / rows[name],
+            seen_before=before[name] * length,
+            repeated=max(0, shown[name] - rows[name]) * length,
+        )
+        for name in order.names
+    }

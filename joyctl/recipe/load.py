@@ -208,7 +208,7 @@ class _Loading(Generic[T]):
         if known is None:
             known = self._compositions[key] = self.composer.compose(fixed)
             # Looking into the files again takes as long as composing them, and almost none holds such a number.
-            if self.composer.document.base_60 or ("defaults",) in self.composer.document.keys:
+            if self.composer.may_hold_base_60(known[1]):
                 self.origins(known[1]).give_back_text(known[0])
         return known
 
