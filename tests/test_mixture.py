@@ -61,3 +61,21 @@ def test_integer_weights_keep_every_share(weights: dict[str, float]) -> None:
     period = sum(made.values())
     assert period <= MAX_PERIOD + len(mix) and set(made) == set(mix) and min(made.values()) >= 1
     assert all(abs(made[name] / period - float(share)) <= (len(mix) + 1) / MAX_PERIOD for name, share in mix.items())
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(sorted(CATEGORIES), positive)), st.sampled_from(["math", "facts"]))
+def test_dropping_within_a_category_leaves_every_category_its_share(weights: dict[str, float], name: str) -> None:
+    mix = normalise(weights)
+    left = drop(mix, (name,), "renormalise-category", CATEGORIES)
+    assert name not in left.mix and left.length == 1
+    for category in CATEGORIES.values():
+        before, after = (
+            sum(share for source, share in shares.items() if CATEGORIES[source] == category)
+            for shares in (mix, left.mix)
+        )
+        assert before == after
+
+
+def test_a_category_that_is_dropped_whole_has_no_heir() -> None:
+    with pytest.raises(ValueError, match="nothing else of category code has weight"):
+        drop(UP, ("code",), "renormalise-category", CATEGORIES)

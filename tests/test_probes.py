@@ -54,13 +54,7 @@ def test_a_new_dataset_beside_a_source_is_compared_with_that_source_alone() -> N
     assert runs["add-books-50-20-web"].control == "only-web-20/s0"
     assert runs["add-books-50-20-web"].mix == {"web": 0.5, "books": 0.5}
     only = runs["only-web-20"]
-    assert (only.mix, only.control, only.added, only.beside, only.probe) == (
-        {"web": 1},
-        "control/s0",
-        None,
-        "web",
-        True,
-    )
+    assert (only.mix, only.control, only.added, only.beside) == ({"web": 1}, "control/s0", None, "web")
 
 
 def test_the_share_of_a_source_of_the_base_mix_adds_up() -> None:
@@ -70,7 +64,7 @@ def test_the_share_of_a_source_of_the_base_mix_adds_up() -> None:
 
 def test_probes_share_the_trunk_and_get_the_seeds() -> None:
     p = planned(Grid(probes=(Probe("books", 0.3),), probe_at=(0.2,), phase_seeds=2, trunk_seeds=2))
-    assert [(run.id, run.control) for run in p.runs if run.probe] == [
+    assert [(run.id, run.control) for run in p.runs if run.added] == [
         (f"add-books-30-20/{seeds}", f"control/{seeds}") for seeds in ("s0", "s1", "t1s0", "t1s1")
     ]
     assert p.segment("runs/add-books-30-20/s0").parent == "trunk/s0/700-800"

@@ -107,7 +107,7 @@ def _handed_on(
         if nothing := [name for name, part in here.items() if not part]:
             raise _left_nothing(recipe, mix, nothing)
         found |= here
-    return found
+    return {name: found[name] for name in recipe.sources if found.get(name)}
 
 
 def _part(recipe: Recipe, name: str, size: int | None, way: str) -> Fraction:

@@ -227,11 +227,6 @@ class RunSpec(Strict):
     """The model that is scored, where it is none of the campaign's."""
 
     @property
-    def probe(self) -> bool:
-        """Whether it is a dataset probe, or the control that only probes have: no phase on the upsampled mix."""
-        return self.added is not None or self.beside is not None
-
-    @property
     def stages(self) -> tuple[Stage, ...]:
         """What is done after its training, one after the other."""
         scoring: tuple[Stage, ...] = ("eval", "score") if self.eval.runs_code else ("eval",)

@@ -69,7 +69,7 @@ def variants(point: Point, grid: Grid, shares: Shares) -> Iterator[Variant]:
     for sources in grid.drops:
         left = _left(point, sources, upsampled, grid.policy)
         for duration in grid.drop_at:
-            name = f"drop-{'+'.join(sources)}-{percent(duration)}{_policy_label(grid.policy)}{suffix}"
+            name = f"drop-{'+'.join(sources)}-{percent(duration)}{policy_label(grid.policy)}{suffix}"
             matched = f"upsample-{percent(duration)}{suffix}"
             yield Variant(name, matched, duration, left.mix, left.length, sources, grid.policy)
     yield from _probes(point, grid, base, control)
@@ -150,5 +150,6 @@ def label(changed: dict[str, str]) -> str:
     return "".join(parts)
 
 
-def _policy_label(policy: str) -> str:
+def policy_label(policy: str) -> str:
+    """What of a policy stands in names, `-replace-web`; nothing of the usual one."""
     return "" if policy == "renormalise" else "-" + policy.replace(":", "-")

@@ -6,6 +6,7 @@ import gc
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -211,6 +212,8 @@ def _grid(recipe: Recipe, asked: _Asked) -> Grid:
         drops += [(name,) for name in each_source(recipe, asked.category or [])]
     elif asked.category:
         raise typer.BadParameter("--category says which sources --each leaves out: give --each too")
+    if asked.probes:
+        _say_what_the_base_mix_has(recipe, asked.probes)
     sweeping, at = asked.command == "sweep", shares(asked.at, "--at") or recipe.phase.drop_at
     durations = shares(asked.durations, "--durations") or recipe.phase.durations
     return Grid(
@@ -224,6 +227,14 @@ def _grid(recipe: Recipe, asked: _Asked) -> Grid:
         trunk_seeds=asked.trunk_seeds or recipe.seeds.trunk,
         phase_seeds=asked.seeds or recipe.seeds.phase,
     )
+
+
+def _say_what_the_base_mix_has(recipe: Recipe, probes: Sequence[Probe]) -> None:
+    from joyctl.campaign.categories import outline
+
+    there = outline(recipe).base
+    for name in dict.fromkeys(probe.source for probe in probes if probe.beside is None and probe.source in there):
+        note(f"{name} is in the base mix already: the phase has more of it than --share, and the trunk has seen it")
 
 
 @dataclass(frozen=True)

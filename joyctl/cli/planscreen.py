@@ -16,12 +16,14 @@ from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.campaign.totals import full_runs
+from joyctl.campaign.variants import policy_label
 from joyctl.cli import mixscreen
 from joyctl.cli.costscreen import outlook_json, outlook_lines, plan_outlook
 from joyctl.cli.shortlist import Left, shortlist
 from joyctl.data.ledger import source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.recipe.cluster import Cluster
+from joyctl.recipe.types import Recipe
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:  # a script that reads JSON does not wait for it
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+_NUMBERS = 54
+"""Characters that a line of the table has beside the run's name and its mix."""
 
 
 def plan_json(prepared: Prepared, cluster: Cluster | None = None, audit: Sequence[dict[str, Any]] | None = None) -> str:
@@ -83,17 +88,18 @@ def print_plan(
     trunk = next(s for s in plan.segments if s.parent is None)
     tokens = trunk.total_steps * trunk.training.tokens_per_step
     size = f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters"
-    head = [f"{runs}, {fresh} new stretches of trunk", f"trunk {trunk.total_steps:,} steps, {size}"]
-    # By category, or where it is long, the base mix stands with the others, under the table.
-    base = mixscreen.one_line(_base(prepared, trunk))
-    by_source = plan.recipe.mixes.by == "source"
-    out.print(_joined([*head, base] if by_source and len(base) <= out.width else head, out.width) + "\n")
-    for line in said_of_base([s for s in plan.segments if s.parent is None and s.id.startswith("trunk/")]):
-        out.print(Text(f" {line}"))
+    head = _joined(f"{runs}, {fresh} new stretches of trunk", f"trunk {trunk.total_steps:,} steps, {size}", out.width)
     lines = shortlist(plan.runs, every=every)
     listed = [line for line in lines if isinstance(line, RunSpec)]
     columns = _columns(prepared, listed, out.width)
-    out.print(_table(prepared, lines, columns))
+    # By category, or where it is long, the base mix stands with the others, under the table.
+    base, by_source = mixscreen.one_line(_dealt(plan.recipe, trunk)), plan.recipe.mixes.by == "source"
+    if by_source and len(base) + 5 <= out.width:
+        head = _joined(head, base, out.width, "base ")
+    out.print(f"{head}\n")
+    for line in said_of_base([s for s in plan.segments if s.parent is None and s.id.startswith("trunk/")]):
+        out.print(Text(f" {line}"))
+    out.print(_table(prepared, lines, columns, out.width))
     if len(listed) < len(plan.runs):
         out.print(Text(f"\n {len(listed):,} of {len(plan.runs):,} runs are listed; --all lists every one", style="dim"))
     if not by_source or [name for name, _ in columns] != list(plan.recipe.sources):
@@ -143,13 +149,10 @@ def print_plan(
         out.print(f"\nnext:  {next_command}{ready}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
 
 
-def _joined(parts: Sequence[str], width: int) -> str:
-    """Parts in as few lines as their order allows."""
-    lines = [parts[0]]
-    for part in parts[1:]:
-        fits = len(lines[-1]) + len(part) + 3 <= width
-        lines[-1:] = [f"{lines[-1]} · {part}"] if fits else [lines[-1], part]
-    return "\n".join(lines)
+def _joined(line: str, part: str, width: int, anew: str = "") -> str:
+    """`part` after the last of some lines where it fits; else on a line of its own, after the word `anew`."""
+    fits = len(line.rpartition("\n")[2]) + len(part) + 3 <= width
+    return f"{line} · {part}" if fits else f"{line}\n{anew}{part}"
 
 
 def _base_json(plan: Plan) -> dict[str, Any] | None:
@@ -231,7 +234,9 @@ def _sight_json(sight: Sight) -> dict[str, Any]:
     }
 
 
-def _table(prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequence[mixscreen.Column]) -> Table:
+def _table(
+    prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequence[mixscreen.Column], width: int
+) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -252,14 +257,14 @@ def _table(prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequenc
         detail = "" if decision.action in ("run", "refuse") else f" ({decision.reason})"
         action = Text(decision.action + detail, style={"refuse": "red", "skip": "dim"}.get(decision.action, ""))
         if run.segment is None:  # a reference: nothing of its training is known
-            table.add_row(_short(run), *["-"] * (len(table.columns) - 2), action)
+            table.add_row(_name(run, width), *["-"] * (len(table.columns) - 2), action)
             continue
         segment = plan.segment(run.segment)
         use = source_use(segment, run.branch_step)
         name, most = max(use.items(), key=lambda item: item[1].epochs)
         lr = _lr_at_branch(run, segment)
         table.add_row(
-            _short(run),
+            _name(run, width),
             "-" if run.branch_step is None else f"{run.branch_step:,}",
             "-" if run.branch_step is None else f"{run.end_step - run.branch_step:,}",
             "-" if lr is None else f"{lr:.1e}",
@@ -270,28 +275,37 @@ def _table(prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequenc
     return table
 
 
+def _name(run: RunSpec, width: int) -> str:
+    """A run's name; its policy on a line of its own where a narrow screen would cut the numbers."""
+    name, policy = _short(run), policy_label(run.policy or "renormalise").removeprefix("-")
+    if not policy or len(name) + _NUMBERS <= width:
+        return name
+    head, found, rest = name.partition(policy)
+    return f"{head}\n  {found}{rest}"
+
+
 def _columns(prepared: Prepared, listed: Sequence[RunSpec], width: int) -> list[mixscreen.Column]:
     """The columns of shares; where they do not tell every source, mixes are listed under the table."""
     names = max(len(_short(run)) for run in listed)
-    return mixscreen.columns(prepared.plan.recipe, width - 54 - names)
+    return mixscreen.columns(prepared.plan.recipe, width - _NUMBERS - names)
 
 
-def _base(prepared: Prepared, trunk: SegmentSpec) -> dict[str, float]:
-    """The base mix, in the order of the recipe's sources."""
-    shares = _shares(trunk.order.phases[0].weights)
-    return {name: shares[name] for name in prepared.plan.recipe.sources if name in shares}
+def _dealt(recipe: Recipe, segment: SegmentSpec) -> dict[str, float]:
+    """The mix that a segment trains on, in the order of the recipe's sources."""
+    shares = _shares(segment.order.phases[-1].weights)
+    return {name: shares[name] for name in recipe.sources if shares.get(name)}
 
 
 def _mixes(
     prepared: Prepared, trunk: SegmentSpec, listed: Sequence[RunSpec]
 ) -> list[tuple[dict[str, float], list[str]]]:
     """Every mix with the runs that train on it, the trunk's first."""
-    runs: dict[str, tuple[dict[str, float], list[str]]] = {}
-    base = _base(prepared, trunk)
-    runs[mixscreen.one_line(base)] = (base, ["trunk"])
+    recipe = prepared.plan.recipe
+    base = _dealt(recipe, trunk)
+    runs = {mixscreen.one_line(base): (base, ["trunk"])}
     for run in listed:
-        if run.reference is None:
-            mix = {name: run.mix[name] for name in prepared.plan.recipe.sources if run.mix.get(name)}
+        if (segment := _segment(prepared, run)) is not None:
+            mix = _dealt(recipe, segment)
             runs.setdefault(mixscreen.one_line(mix), (mix, []))[1].append(_short(run))
     return list(runs.values())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from joyctl.campaign.spec import RunSpec
 from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
 from joyctl.report.sheet import Column, Row, duration_label
@@ -16,14 +15,14 @@ def conclude(columns: Sequence[Column], rows: Sequence[Row], curve: DurationCurv
     if not compared:
         return "Nothing to compare yet: no run and its control are both scored."
     plain = [row for row in compared if not row.runs[0].changed]
-    phases = [row for row in plain if not row.runs[0].dropped and not row.runs[0].probe]
-    drops = [row for row in plain if row.runs[0].dropped or row.runs[0].added]
+    phases = [row for row in plain if not row.runs[0].dropped]
+    drops = [row for row in plain if row.runs[0].dropped]
     said = [_upsampling(columns, phases)] if phases else []
     if curve is not None and curve.open_choice and curve.kind != "none":
         said.append(_best(curve))
     if drops:
         several = len({row.runs[0].duration for row in drops}) > 1
-        said.append(_sentence("; ".join(_change(columns, row, several) for row in drops)))
+        said.append(_sentence("; ".join(_drop(columns, row, several) for row in drops)))
     others = len(compared) - len(plain)
     if others:
         said.append(f"{others} variants with changed settings: see the table.")
@@ -85,9 +84,9 @@ def _size(pair: tuple[Row, Delta]) -> float:
     return abs(pair[1].delta)
 
 
-def _change(columns: Sequence[Column], row: Row, several: bool) -> str:
+def _drop(columns: Sequence[Column], row: Row, several: bool) -> str:
     run = row.runs[0]
-    what = _changed(run) + (f" at {duration_label(run.duration)}" if several else "")
+    what = " and ".join(run.dropped) + (f" at {duration_label(run.duration)}" if several else "")
     lost: list[str] = []
     gained: list[str] = []
     unsure: list[str] = []
@@ -101,20 +100,12 @@ def _change(columns: Sequence[Column], row: Row, several: bool) -> str:
             amount = f"{column.amount(abs(delta.delta), '-')} {column.unit} of {column.label}"
             (gained if delta.better else lost).append(amount)
     if not lost and not gained and unsure:
-        return f"{what} shows nothing that holds after correction (before it: {_list(unsure)})"
+        return f"dropping {what} shows nothing that holds after correction (before it: {_list(unsure)})"
     if not lost and not gained:
-        return f"{what} makes no detectable difference on any benchmark"
+        return f"dropping {what} makes no detectable difference on any benchmark"
     parts = [f"loses {_list(lost)}"] if lost else []
     parts += [f"gains {_list(gained)}"] if gained else []
-    return f"{what} {_list(parts)}"
-
-
-def _changed(run: RunSpec) -> str:
-    """`dropping math`, `a phase with 30 % math`."""
-    if run.added is None or run.share is None:
-        return f"dropping {' and '.join(run.dropped)}"
-    beside = f" beside {run.beside}" if run.beside else ""
-    return f"a phase with {run.share * 100:.4g} % {run.added}{beside}"
+    return f"dropping {what} {_list(parts)}"
 
 
 def _list(parts: Sequence[str]) -> str:

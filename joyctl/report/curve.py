@@ -54,7 +54,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class DurationCurve:
-    """Durations of the plain recipe (no swept keys, nothing dropped, no probe), the control first."""
+    """Durations of the plain recipe (no swept keys, nothing dropped), the control first."""
 
     targeted: tuple[Key, ...]
     """Benchmarks behind `gain`."""
@@ -110,9 +110,7 @@ def duration_curve(results: CampaignResults, columns: Sequence[Column]) -> Durat
         return None
     gain = dict.fromkeys(targeted, 1 / len(targeted))
     cost = dict.fromkeys(losses, 1 / len(losses)) if losses else _falling(results, aggregate[0])
-    plain = [
-        run for run in results.runs if not run.changed and not run.dropped and not run.probe and run.control is not None
-    ]
+    plain = [run for run in results.runs if not run.changed and not run.dropped and run.control is not None]
     found = _complete(results, plain, {*gain, *cost})
     durations = {run.variant: run.duration for run in sorted(plain, key=lambda run: run.duration)}
     scored = [variant for variant in durations if any(run.variant == variant for run, _ in found)]

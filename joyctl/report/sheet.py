@@ -216,16 +216,14 @@ def _control_variant(runs: Sequence[RunSpec], ids: Mapping[str, RunSpec]) -> str
     return ids[control].variant if control in ids else control.rpartition("/")[0]
 
 
-def _place(row: Row) -> tuple[int, str, int, float]:
-    """Sorts rows: the plain recipe's, then those with swept keys; upsampling, drops, probes; by duration."""
+def _place(row: Row) -> tuple[int, str, bool, float]:
     if row.is_reference:
-        return (3, "", 0, 0.0)
+        return (3, "", False, 0.0)
     if not row.runs:
-        return (2, "", 0, 0.0)
+        return (2, "", False, 0.0)
     first = row.runs[0]
     changed = " ".join(f"{key}={value}" for key, value in sorted(first.changed.items()))
-    kind = 2 if first.probe else 1 if first.dropped else 0
-    return (0 if not changed else 1, changed, kind, first.duration)
+    return (0 if not changed else 1, changed, bool(first.dropped), first.duration)
 
 
 def _composite_keys(results: CampaignResults, every: Mapping[Key, Column], *, overall: bool) -> list[Key]:

@@ -127,7 +127,7 @@ def rate_figure(report: Report, history: Sequence[Curve]) -> Figure | None:
     )
     said = "; ".join(f"{b['run']} from step {b['step']} at {b['rate']}" for b in branches)
     chart = Chart("learning-rate", made, f"Learning rate by step. {said}.")
-    return Figure("learning-rate", (chart,), "Every arm goes on along the curve of its base run. " + _key(report))
+    return Figure("learning-rate", (chart,), "Every arm goes on along the curve of its base run. " + _KEY)
 
 
 def loss_figure(report: Report, history: Sequence[Curve]) -> Figure | None:
@@ -148,15 +148,8 @@ def loss_figure(report: Report, history: Sequence[Curve]) -> Figure | None:
         ]
         charts.append(_loss_chart("loss-phases", "Training loss in the phases", [*tails, *phases]))
     steps = 2 * (last // _SMOOTH // 2) + 1
-    caption = (
-        f"Each on its own mix, so levels of different mixes do not compare. Means over {steps:,} steps. {_key(report)}"
-    )
+    caption = f"Each on its own mix, so levels of different mixes do not compare. Means over {steps:,} steps. {_KEY}"
     return Figure("loss", tuple(charts), caption, across=2)
-
-
-def _key(report: Report) -> str:
-    """What the colours mean."""
-    return _KEY + (" Green, dashed: a probe." if any(run.probe for run in report.results.runs) else "")
 
 
 _KEY = "Grey: base run; blue: upsampling, stronger is longer; orange, dashed: a source left out."
@@ -208,7 +201,7 @@ def _line_layer(what: str, form: str, width: float) -> Any:
 def _told(report: Report, history: Sequence[Curve]) -> list[tuple[Curve, dict[str, str]]]:
     """Curves with what is said of each, and its colour."""
     specs = {run.id: run for run in report.results.runs}
-    durations = sorted({run.duration for run in specs.values() if run.duration and not run.dropped and not run.probe})
+    durations = sorted({run.duration for run in specs.values() if run.duration and not run.dropped})
     found = []
     for curve in history:
         spec = specs.get(curve.id)
@@ -217,20 +210,10 @@ def _told(report: Report, history: Sequence[Curve]) -> list[tuple[Curve, dict[st
         elif spec is not None and spec.dropped:
             kind = f"without {' and '.join(spec.dropped)}, {duration_label(spec.duration)}"
             found.append((curve, {"run": curve.id, "kind": kind, "ink": colour("worse"), "dash": 1}))
-        elif spec is not None and spec.probe:
-            found.append((curve, {"run": curve.id, "kind": _probe(spec), "ink": colour("source-3"), "dash": 1}))
         else:
             kind = duration_label(spec.duration) if spec is not None else "run.json is missing"
             found.append((curve, {"run": curve.id, "kind": kind, "ink": _arm_colour(spec, durations), "dash": 0}))
     return found  # type: ignore[return-value]
-
-
-def _probe(spec: RunSpec) -> str:
-    """`30 % math beside web, 20 %`."""
-    what = f"only {spec.beside}"
-    if spec.added is not None and spec.share is not None:
-        what = f"{spec.share * 100:.4g} % {spec.added} beside {spec.beside or 'the base mix'}"
-    return f"{what}, {duration_label(spec.duration)}"
 
 
 def _arm_colour(spec: RunSpec | None, durations: Sequence[float]) -> str:
