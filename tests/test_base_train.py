@@ -89,9 +89,8 @@ def test_a_checkpoint_of_joyctls_goes_on_bit_for_bit(data: Path, trunk: Path, re
 
 
 def test_a_stock_checkpoint_goes_on_as_torchtitan_would_have(data: Path, tmp_path: Path) -> None:
-    stock.train_stock(data, tmp_path / "half", BRANCH)
-    stock.train_stock(data, tmp_path / "whole", STEPS)
-    checkpoint = world.checkpoint(tmp_path / "half", BRANCH)
+    checkpoint = stock.train_stock(own(data, 0, BRANCH), tmp_path / "half")
+    stock.train_stock(own(data, 0, STEPS), tmp_path / "whole")
     spec = after(data, dcp(checkpoint))
     assert world.train(spec, tmp_path / "on", None) == "done"
     whole = json.loads((tmp_path / "whole" / "losses.json").read_text())
