@@ -170,3 +170,16 @@ def test_a_base_of_other_settings_trains_nothing(data: Path, trunk: Path, tmp_pa
     said = world.train(other, tmp_path)
     assert said.startswith("Refused") and "weight_decay 0.05 in the checkpoint, 0.2 in the recipe" in said
     assert not (tmp_path / "metrics.jsonl").exists() and not (tmp_path / "checkpoint").exists()
+
+
+def test_two_processes_go_on_from_a_base_as_one_does(
+    data: Path, trunk: Path, rest: Path, hf: Path, tmp_path: Path
+) -> None:
+    bases = [
+        dcp(world.checkpoint(trunk, BRANCH)),
+        BaseSpec(kind="hf", path=str(hf), step=BRANCH, sha256=folder_digest(hf)),
+    ]
+    for base in bases:
+        world.train_on_two(after(data, base, BRANCH + 3), tmp_path / base.kind)
+    assert losses(tmp_path / "dcp") == pytest.approx(losses(rest)[:3], abs=1e-6)
+    assert losses(tmp_path / "hf")[0] == pytest.approx(losses(rest)[0], abs=1e-6)
