@@ -122,6 +122,10 @@ def test_a_hugging_face_folder_gives_the_weights_and_nothing_else(
     lines = world.metrics(tmp_path)
     assert [line["step"] for line in lines] == list(range(BRANCH + 1, STEPS + 1))
     assert [line["lr"] for line in lines] == [segment_lr(spec, step) for step in range(BRANCH + 1, STEPS + 1)]
+    whole = [line["lr"] for line in world.metrics(rest)]
+    assert [line["lr"] for line in lines] == pytest.approx(
+        [lr * min(n / 4, 1) for n, lr in enumerate(whole, start=1)]  # type: ignore[operator]
+    )
     assert [line["rows"] for line in lines] == [line["rows"] for line in world.metrics(rest)]
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from joyctl.campaign.baserun import said_of_base
 from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, parameters
-from joyctl.campaign.schedule import lr_at
+from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
@@ -281,7 +281,7 @@ def _lr_at_branch(run: RunSpec, segment: SegmentSpec) -> float | None:
     """LR of the first step of the phase."""
     if run.branch_step is None:
         return None
-    return lr_at(segment.schedule, segment.optimizer.lr, run.branch_step + 1, segment.total_steps)
+    return segment_lr(segment, run.branch_step + 1)
 
 
 def _totals(prepared: Prepared) -> dict[str, Any]:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joyctl.recipe.cluster import LocalCluster, SlurmCluster
-    from joyctl.recipe.types import Base, Data, Mixes, Model, Phase, PublishedNumbers, Reference, Suite, Training
+    from joyctl.recipe.types import (
+        Base,
+        Data,
+        Mixes,
+        Model,
+        Phase,
+        PublishedNumbers,
+        Reference,
+        Schedule,
+        Suite,
+        Training,
+    )
 
 Loc = tuple[str | int, ...]
 
@@ -92,6 +103,24 @@ def check_training(training: Training) -> Iterator[Finding]:
         yield Finding(("tokens",), message, (("seq_len",), ("batch_size",)))
 
 
+def check_schedule(schedule: Schedule) -> Iterator[Finding]:
+    """A cooldown where there can be one, beside the warm-up; nothing that has no effect."""
+    kind = schedule.kind
+    if kind in ("linear", "cosine"):
+        if schedule.cooldown:
+            message = f"{schedule.cooldown}, but kind '{kind}' decays all the way; give wsd or inverse_sqrt, or 0"
+            yield Finding(("cooldown",), message, (("kind",),))
+    elif schedule.warmup + schedule.cooldown > 1:
+        message = f"{schedule.cooldown} and the warm-up's {schedule.warmup} are more than all steps"
+        yield Finding(("cooldown",), message, (("warmup",),))
+    elif kind == "wsd" and schedule.min_lr_factor and not schedule.cooldown:
+        message = f"{schedule.min_lr_factor}, but kind 'wsd' never falls without a 'cooldown'; give one, or 0"
+        yield Finding(("min_lr_factor",), message, (("kind",), ("cooldown",)))
+    if kind == "inverse_sqrt" and not schedule.warmup:
+        message = "0, but kind 'inverse_sqrt' falls as sqrt(warm-up steps / step); give a share above 0"
+        yield Finding(("warmup",), message, (("kind",),))
+
+
 def check_suite(suite: Suite) -> Iterator[Finding]:
     """No task stands twice; clusters hold items; an aggregate has all that it needs."""
     first: dict[str, int] = {}
@@ -128,6 +157,7 @@ def check_recipe(
     data: Data | None,
     model: Model | None,
     training: Training | None,
+    schedule: Schedule | None,
     phase: Phase | None,
     policy: str | None,
     references: Mapping[str, Reference],
@@ -158,6 +188,8 @@ def check_recipe(
     if phase is not None:
         for key, shares in (("durations", phase.durations), ("drop_at", phase.drop_at)):
             yield from _check_shares(("phase", key), shares, training)
+    if schedule is not None:
+        yield from _check_cooldown(schedule, training, phase)
     first: dict[tuple[str, str | None], str] = {}
     for name, reference in references.items():
         other = first.setdefault((reference.model, reference.revision), name)
@@ -291,9 +323,24 @@ def _unknown_source(name: str, sources: Collection[str]) -> str:
     return f"unknown source '{name}'{hint}"
 
 
+_LENGTH: tuple[Loc, ...] = (("training", "tokens"), ("training", "seq_len"), ("training", "batch_size"))
+"""The keys that make the number of steps."""
+
+
+def _check_cooldown(schedule: Schedule, training: Training | None, phase: Phase | None) -> Iterator[Finding]:
+    """A cooldown is some steps, so is the warm-up that inverse_sqrt rests on, and a shape is that of some fall."""
+    for key in ("warmup", "cooldown") if schedule.kind == "inverse_sqrt" else ("cooldown",):
+        share = getattr(schedule, key)
+        if training is not None and share and not round(share * training.steps):
+            message = f"{share} of {training.steps:,} steps rounds to no step at all"
+            yield Finding(("schedule", key), message, _LENGTH)
+    if schedule.cooldown_shape != "linear" and not schedule.cooldown and phase is not None and phase.lr == "continue":
+        message = "nothing falls by it; give 'cooldown', with kind wsd or inverse_sqrt, or phase.lr: redecay"
+        yield Finding(("schedule", "cooldown_shape"), message, (("schedule", "cooldown"), ("phase", "lr")))
+
+
 def _check_shares(loc: Loc, shares: Sequence[float], training: Training | None) -> Iterator[Finding]:
     """Every share of all steps is some steps, not all, and no other share's."""
-    length = tuple(("training", key) for key in ("tokens", "seq_len", "batch_size"))
     first_with: dict[int, float] = {}
     for i, share in enumerate(shares):
         first = shares.index(share)
@@ -309,4 +356,4 @@ def _check_shares(loc: Loc, shares: Sequence[float], training: Training | None) 
                 message = f"{share} of {total:,} steps rounds to {steps:,}, as {first_with[steps]} does"
             else:
                 continue
-            yield Finding((*loc, i), message, length)
+            yield Finding((*loc, i), message, _LENGTH)

@@ -139,6 +139,7 @@ class Recipe(Strict):
                 data=self.data,
                 model=self.model,
                 training=self.training,
+                schedule=self.schedule,
                 phase=self.phase,
                 policy=self.phase.policy,
                 references=self.references,

@@ -16,7 +16,7 @@ from joyctl.recipe.document import dotted
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.rules import Finding, check_recipe
 from joyctl.recipe.schema import type_schema
-from joyctl.recipe.types import MICRO_WORLD_SOURCES, Data, Model, Phase, Recipe, Reference, Training
+from joyctl.recipe.types import MICRO_WORLD_SOURCES, Data, Model, Phase, Recipe, Reference, Schedule, Training
 from joyctl.recipe.words import explain, mismatch
 
 T = TypeVar("T", bound=BaseModel)
@@ -147,6 +147,7 @@ def _between_valid_sections(container: Container) -> Iterator[Finding]:
         data=section("data", Data),
         model=section("model", Model),
         training=section("training", Training),
+        schedule=section("schedule", Schedule) if "schedule" in container else Schedule(),
         phase=section("phase", Phase),
         policy=policy if isinstance(policy, str) else None,
         references=references(),

@@ -68,7 +68,7 @@ def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> N
     if (parent_checkpoint is None) != (spec.start_step == begins):
         raise Refused(f"{spec.id} starts at step {spec.start_step}; parent checkpoint: {parent_checkpoint}")
     if parent_checkpoint is not None and checkpoints.newest(folder) is None:
-        checkpoints.require_full(parent_checkpoint)
+        checkpoints.require_full(parent_checkpoint, spec.optimizer.name)
     if parent_checkpoint is None and spec.base is not None and checkpoints.newest(folder) is None:
         require_base(spec.base, spec)
     for name, expected in spec.source_sha256.items():
