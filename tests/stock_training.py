@@ -9,19 +9,22 @@ from typing import Any
 
 import training as world
 
-WARMUP = 2
-"""Of torchtitan's linear schedule: it stays at the peak for one step more, as ours does after a warm-up of 3."""
+from joyctl.campaign.spec import SegmentSpec
 
 
-def train_stock(data: Path, folder: Path, steps: int, *, fuse_qkv: bool = True, model_only: bool = False) -> None:
-    """Train steps 1..`steps` of world.TOTAL into `folder`; leaves checkpoint/step-<steps> and losses.json."""
-    child = world._server.Process(target=_work, args=(data, folder, steps, fuse_qkv, model_only))
+def train_stock(spec: SegmentSpec, folder: Path, *, fuse_qkv: bool = True, model_only: bool = False) -> Path:
+    """Train steps 1..end_step of `spec` into `folder`, with losses.json; gives the checkpoint.
+
+    torchtitan's linear schedule stays at the peak for a step more than ours, so its warm-up is a step shorter.
+    """
+    child = world._server.Process(target=_work, args=(spec.model_dump_json(), folder, fuse_qkv, model_only))
     child.start()
     child.join(60)
     assert child.exitcode == 0
+    return world.checkpoint(folder, spec.end_step)
 
 
-def _work(data: Path, folder: Path, steps: int, fuse_qkv: bool, model_only: bool) -> None:
+def _work(spec_json: str, folder: Path, fuse_qkv: bool, model_only: bool) -> None:
     import torch
     from torchtitan.components.checkpointer import CheckpointManager
     from torchtitan.components.loss import CrossEntropyLoss
@@ -36,14 +39,13 @@ def _work(data: Path, folder: Path, steps: int, fuse_qkv: bool, model_only: bool
     from torchtitan.protocols.model_spec import ModelSpec
     from torchtitan.trainer import Trainer
 
-    import joyctl.train  # noqa: F401  the device must be settled first
     from joyctl.train.loader import OrderedLoader
     from joyctl.train.ranks import be_alone, session
     from joyctl.train.trainer import NoTokenizer
 
-    spec = world.segment(data, 0, steps)
-    order = spec.order.model_copy(update={"seed": 0})  # that of trunks on a base
-    shape, optimizer = spec.model, spec.optimizer
+    spec = SegmentSpec.model_validate_json(spec_json)
+    shape, optimizer, size = spec.model, spec.optimizer, spec.training
+    warmup = round(spec.schedule.warmup * spec.total_steps) - 1
     losses: list[float] = []
 
     class Loader(OrderedLoader):
@@ -117,17 +119,17 @@ def _work(data: Path, folder: Path, steps: int, fuse_qkv: bool, model_only: bool
         optimizer=default_adamw(
             lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps, weight_decay=optimizer.weight_decay
         ),
-        lr_scheduler=LRSchedulersContainer.Config(warmup_steps=WARMUP, total_steps=world.TOTAL),
+        lr_scheduler=LRSchedulersContainer.Config(warmup_steps=warmup, total_steps=spec.total_steps),
         training=TrainingConfig(
-            local_batch_size=world.BATCH,
-            global_batch_size=world.BATCH,
-            seq_len=world.SEQ,
-            steps=steps,
+            local_batch_size=size.batch_size,
+            global_batch_size=size.batch_size,
+            seq_len=size.seq_len,
+            steps=spec.end_step,
             max_norm=optimizer.grad_clip,
             mixed_precision_param="float32",
             disable_cuda_graphs=True,
         ),
-        dataloader=Loader.Config(order=order, data_folder=spec.data_folder, global_batch_size=world.BATCH),
+        dataloader=Loader.Config(order=spec.order, data_folder=spec.data_folder, global_batch_size=size.batch_size),
         metrics=Metrics.Config(log_freq=1),
         parallelism=ParallelismConfig(data_parallel_shard_degree=-1, spmd_backend="partial_dtensor"),
         checkpoint=CheckpointManager.Config(enable=True, interval=10_000, last_save_model_only=model_only),

@@ -14,7 +14,7 @@ import training as world
 
 from joyctl.campaign.findings import Finding
 from joyctl.campaign.spec import BaseSpec, SegmentSpec
-from joyctl.errors import Refused
+from joyctl.errors import Missing, Refused
 from joyctl.recipe.types import Base
 
 BRANCH = 18
@@ -31,9 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stocks(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of torchtitan alone."""
-    folder = tmp_path_factory.mktemp("stock")
-    stock.train_stock(data, folder, BRANCH)
-    return world.checkpoint(folder, BRANCH)
+    return stock.train_stock(world.segment(data, 0, BRANCH), tmp_path_factory.mktemp("stock"))
 
 
 @pytest.fixture
@@ -165,15 +163,15 @@ def test_another_optimizer(stocks: Path, data: Path) -> None:
 
 
 def test_the_model_alone(data: Path, tmp_path: Path) -> None:
-    stock.train_stock(data, tmp_path, 2, model_only=True)
-    failed = the_failed(inspect(world.checkpoint(tmp_path, 2), data))
+    checkpoint = stock.train_stock(world.segment(data, 0, 2), tmp_path, model_only=True)
+    failed = the_failed(inspect(checkpoint, data))
     assert failed.said == "it has the model alone: no optimizer state, no optimizer settings, no step"
     assert "last_save_model_only=False" in (failed.remedy or "") and "base.hf" in (failed.remedy or "")
 
 
 def test_state_of_unfused_projections_is_refused_plainly(data: Path, tmp_path: Path) -> None:
-    stock.train_stock(data, tmp_path, BRANCH, fuse_qkv=False)
-    assert "separate wq, wk and wv" in the_failed(inspect(world.checkpoint(tmp_path, BRANCH), data)).said
+    checkpoint = stock.train_stock(world.segment(data, 0, BRANCH), tmp_path, fuse_qkv=False)
+    assert "separate wq, wk and wv" in the_failed(inspect(checkpoint, data)).said
 
 
 def test_another_tokenizer(stocks: Path, data: Path, tmp_path: Path) -> None:
@@ -288,3 +286,13 @@ def test_what_a_checkpoint_is_called_and_what_the_recipe_says_must_agree_with_it
     (tmp_path / "step-20").rename(tmp_path / "mine")
     again = identify_base(recipe(base=Base(dcp=str(tmp_path / "mine"), step=BRANCH)))
     assert again is not None and again.sha256 == found.sha256, "the same wherever it lies"
+
+
+def test_a_model_of_the_hub_is_looked_at_once_it_is_here(data: Path) -> None:
+    from joyctl.train.inspect import inspect_base, require_base
+
+    base = BaseSpec(kind="hf", path="org/llama", step=BRANCH, sha256="c" * 40, hub="org/llama")
+    (found,) = inspect_base(base, spec(data), data)
+    assert found.ok and "not downloaded yet" in found.said
+    with pytest.raises(Missing, match="org/llama is not downloaded"):
+        require_base(base, spec(data))

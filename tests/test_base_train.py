@@ -89,9 +89,8 @@ def test_a_checkpoint_of_joyctls_goes_on_bit_for_bit(data: Path, trunk: Path, re
 
 
 def test_a_stock_checkpoint_goes_on_as_torchtitan_would_have(data: Path, tmp_path: Path) -> None:
-    stock.train_stock(data, tmp_path / "half", BRANCH)
-    stock.train_stock(data, tmp_path / "whole", STEPS)
-    checkpoint = world.checkpoint(tmp_path / "half", BRANCH)
+    checkpoint = stock.train_stock(own(data, 0, BRANCH), tmp_path / "half")
+    stock.train_stock(own(data, 0, STEPS), tmp_path / "whole")
     spec = after(data, dcp(checkpoint))
     assert world.train(spec, tmp_path / "on", None) == "done"
     whole = json.loads((tmp_path / "whole" / "losses.json").read_text())
@@ -123,6 +122,10 @@ def test_a_hugging_face_folder_gives_the_weights_and_nothing_else(
     lines = world.metrics(tmp_path)
     assert [line["step"] for line in lines] == list(range(BRANCH + 1, STEPS + 1))
     assert [line["lr"] for line in lines] == [segment_lr(spec, step) for step in range(BRANCH + 1, STEPS + 1)]
+    whole = [line["lr"] for line in world.metrics(rest)]
+    assert [line["lr"] for line in lines] == pytest.approx(
+        [lr * min(n / 4, 1) for n, lr in enumerate(whole, start=1)]  # type: ignore[operator]
+    )
     assert [line["rows"] for line in lines] == [line["rows"] for line in world.metrics(rest)]
 
 
@@ -171,3 +174,16 @@ def test_a_base_of_other_settings_trains_nothing(data: Path, trunk: Path, tmp_pa
     said = world.train(other, tmp_path)
     assert said.startswith("Refused") and "weight_decay 0.05 in the checkpoint, 0.2 in the recipe" in said
     assert not (tmp_path / "metrics.jsonl").exists() and not (tmp_path / "checkpoint").exists()
+
+
+def test_two_processes_go_on_from_a_base_as_one_does(
+    data: Path, trunk: Path, rest: Path, hf: Path, tmp_path: Path
+) -> None:
+    bases = [
+        dcp(world.checkpoint(trunk, BRANCH)),
+        BaseSpec(kind="hf", path=str(hf), step=BRANCH, sha256=folder_digest(hf)),
+    ]
+    for base in bases:
+        world.train_on_two(after(data, base, BRANCH + 3), tmp_path / base.kind)
+    assert losses(tmp_path / "dcp") == pytest.approx(losses(rest)[:3], abs=1e-6)
+    assert losses(tmp_path / "hf")[0] == pytest.approx(losses(rest)[0], abs=1e-6)

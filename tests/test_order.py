@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joyctl.campaign.spec import OrderPhase, OrderSpec
-from joyctl.data.order import Order, permute
+from joyctl.data.order import Order, _keys, permute
 
 BASE = {"web": 180, "math": 9, "code": 3, "facts": 8}
 UP = {"web": 10, "math": 37, "code": 15, "facts": 38}
@@ -128,6 +128,75 @@ def test_the_shuffle_keeps_no_trace_of_the_order() -> None:
 def test_the_order_is_the_same_on_every_machine() -> None:
     """Golden: a change here would silently change every result."""
     assert pairs(order((0, UP), seed=5), 0, 6) == GOLDEN
+
+
+def after_base(
+    start: int, seen: dict[str, int], *phases: tuple[int, dict[str, int]], seed: int = 0, phase_seed: int = 0
+) -> Order:
+    made = tuple(
+        OrderPhase(start_row=first, weights=weights, seed=phase_seed if i else 0)
+        for i, (first, weights) in enumerate(((start, BASE), *phases))
+    )
+    return Order(OrderSpec(rows=ROWS, phases=made, seed=seed, start_row=start, seen=seen))
+
+
+@given(st.integers(1, 3_000), st.integers(0, 500))
+@settings(max_examples=30, deadline=None)
+def test_a_base_of_this_very_order_is_gone_on_from_row_for_row(start: int, more: int) -> None:
+    plain = order((0, BASE), (start + more, UP))
+    on = after_base(start, plain.counts(start), (start + more, UP))
+    assert pairs(on, start, start + more + 400) == pairs(plain, start, start + more + 400)
+    assert on.counts(start + more + 400) == plain.counts(start + more + 400)
+
+
+seen_rows = st.fixed_dictionaries({name: st.integers(0, 2 * size) for name, size in ROWS.items()})
+
+
+@given(st.integers(1, 5_000), seen_rows, st.integers(0, 3), st.integers(0, 2))
+@settings(max_examples=30, deadline=None)
+def test_after_a_base_no_row_comes_again_before_its_epoch_is_over_and_seen_ones_come_last(
+    start: int, seen: dict[str, int], seed: int, phase_seed: int
+) -> None:
+    branch, end = start + 300, start + 1_500
+    o = after_base(start, seen, (branch, UP), seed=seed, phase_seed=phase_seed)
+    rows = pairs(o, start, end)
+    for name, size in ROWS.items():
+        # The rows that its own order would have shown as the first `seen` ones.
+        epoch, rest = divmod(seen[name], size)
+        keys = _keys(0, "trunk", name, epoch)
+        before = set(permute(np.arange(rest), size, keys).tolist())
+        shown = [(row, e) for source, row, e in rows if source == name]
+        assert all(e >= epoch for _, e in shown)
+        for e in {e for _, e in shown}:
+            mine = [row for row, of in shown if of == e]
+            assert len(mine) == len(set(mine)) <= size
+            if e == epoch:
+                assert not before & set(mine), "seen rows come again only in the next epoch"
+                assert all(of <= e for _, of in shown) or len(mine) == size - rest
+        assert o.counts(end)[name] == seen[name] + len(shown)
+    dealt = [name for name, _, _ in pairs(o, start, branch)]
+    for name, weight in BASE.items():
+        assert abs(dealt.count(name) - 300 * weight / sum(BASE.values())) < 2
+
+
+def test_other_trunks_on_a_base_shuffle_what_it_left_over() -> None:
+    seen = {"web": 2_000, "math": 650}
+    first, second = (pairs(after_base(40, seen, seed=seed), 40, 140) for seed in (0, 1))
+    assert [name for name, _, _ in first] == [name for name, _, _ in second] and first != second
+    again = after_base(40, seen, seed=1)
+    for name in ("web", "math"):
+        assert {r for s, r, e in pairs(again, 40, 3_000) if (s, e) == (name, 0)}.isdisjoint(
+            permute(np.arange(seen[name]), ROWS[name], _keys(0, "trunk", name, 0)).tolist()
+        )
+
+
+def test_rows_before_a_base_are_none_of_this_order() -> None:
+    o = after_base(40, {})
+    with pytest.raises(ValueError, match="begins at row 40"):
+        o.rows(39, 50)
+    with pytest.raises(ValueError, match="begins at row 40"):
+        o.counts(39)
+    assert o.counts(40) == dict.fromkeys(ROWS, 0)
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -50,7 +50,7 @@ def require_room(base: BaseSpec, recipe: Recipe, asked: Sequence[tuple[float, in
         return
     which = ", ".join(f"{percent(duration)} % at step {step:,}" for duration, step in early)
     left = (total - base.step) / total * 100
-    fit = sorted({duration for duration, step in asked if step >= base.step})
+    fit = sorted({duration for duration, step in asked if duration and step >= base.step})
     durations = f"--durations {','.join(map(percent, fit))}" if fit else "shorter durations"
     raise Refused(
         f"{base.path} stands at step {base.step:,} of {total:,}, after the branch point of {which}",
@@ -74,11 +74,10 @@ def said_of_base(trunks: Sequence[SegmentSpec]) -> list[str]:
         lines.append("            in all arms and in the control. A protocol of its own: no table mixes it with others")
     seen = first.order.seen or {}
     told = "  ".join(f"{name} {rows * first.training.seq_len:,}" for name, rows in sorted(seen.items()))
-    lines.append(
-        f"data   from row {base.step * batch:,} on; tokens it has seen here: {told or 'none given (base.seen)'}"
-    )
+    told = told or "none given (base.seen)"
+    lines.append(f"data   from row {base.step * batch:,} on; tokens of it that the base has seen: {told}")
     if len(trunks) > 1:
         lines.append(
-            f"trunks   {len(trunks)} on this one base, each with a data order of its own after it: not base runs"
+            f"trunks   {len(trunks)}, all on this one base: each has a data order of its own after it, no more"
         )
     return lines

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from joyctl.campaign.findings import Finding
 from joyctl.campaign.spec import BaseSpec, SegmentSpec
-from joyctl.errors import Refused
+from joyctl.errors import Missing, Refused
 from joyctl.store.digest import CHECKPOINT_FILES, MODEL_FILES, folder_digest
 from joyctl.train.inspect_dcp import inspect_dcp
 from joyctl.train.inspect_hf import inspect_hf
@@ -25,6 +25,8 @@ def inspect_base(base: BaseSpec, segment: SegmentSpec, data_folder: Path) -> tup
     What cannot be looked at, because something before it is broken, has no finding.
     """
     folder = Path(base.path)
+    if base.hub is not None and not folder.is_absolute():
+        return (Finding("base", True, f"{base.hub} is not downloaded yet: looked at before it is trained on"),)
     if not folder.is_dir():
         return (Finding("base", False, f"{folder} is no folder here", "Put it there, or correct the recipe's base."),)
     looked = inspect_dcp(base, segment) if base.kind == "dcp" else inspect_hf(folder, segment)
@@ -32,7 +34,12 @@ def inspect_base(base: BaseSpec, segment: SegmentSpec, data_folder: Path) -> tup
 
 
 def require_base(base: BaseSpec, segment: SegmentSpec) -> None:
-    """Raise Refused, with what to do, unless `base` is the one that was planned and fits `segment`."""
+    """Raise Refused, with what to do, unless `base` is the one that was planned and fits `segment`.
+
+    Raises Missing for a model of the hub that nobody has downloaded.
+    """
+    if not Path(base.path).is_absolute():
+        raise Missing(f"{base.path} is not downloaded", hint="Repeat the command: it downloads the base first.")
     failed = [finding for finding in inspect_base(base, segment, Path(segment.data_folder)) if not finding.ok]
     if failed:
         said = "\n".join(f"{finding.check}: {finding.said}" for finding in failed)

@@ -131,12 +131,12 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """Load the newest checkpoint, own or parent's; returns the step it was taken at."""
         segment, batch_size = self.segment, self.segment.training.batch_size
         own = checkpoints.newest(self.folder)
-        asked, settings = settings_of(self.optimizers), own_settings(self.optimizers)
+        asked, own_groups = settings_of(self.optimizers), own_settings(self.optimizers)
         restored = self.checkpointer.load(step=-1)
         if not restored:
             self._init_whole()
         if own is None and segment.base is not None and segment.base.step == segment.start_step:
-            self.step = begin_after(segment, self.step, settings, self.optimizers, self.lr_schedulers)
+            self.step = begin_after(segment, self.step, own_groups, self.optimizers)
         expected = segment.start_step if own is None else own
         if self.step != expected:
             raise Refused(f"{segment.id}: training would begin at step {self.step}, not at step {expected}")
