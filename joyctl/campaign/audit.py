@@ -179,7 +179,7 @@ class _Auditor:
             repeated = max(0, shown - max(rows, before[name]))
             source = self.plan.recipe.sources.get(name)
             cap = source.max_epochs if source else None
-            if cap is not None and shown > cap * rows + 1 and shown > before[name]:  # the deal rounds to rows
+            if cap is not None and shown > cap * rows + 2 and shown > before[name]:  # the deal rounds to a row, twice
                 above.append(f"{name} is seen {shown / rows:.1f} times, {cap:g} are allowed")
             elif repeated:
                 again.append(f"{name} {repeated * length:,} tokens ({shown / rows:.1f} epochs)")
