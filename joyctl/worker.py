@@ -251,6 +251,9 @@ def _card(run: RunSpec, spec: SegmentSpec, recipe: str, campaign: str) -> str:
     mix = "\n".join(f"| {name} | {share:.2%} |" for name, share in run.mix.items())
     phase = f"the last {run.end_step - run.branch_step:,} on this mix" if run.branch_step else "all on this mix"
     dropped = f"\nLeft out: {', '.join(run.dropped)} (policy {run.policy}).\n" if run.dropped else ""
+    if run.added is not None and run.share is not None:
+        beside = run.beside or "the base mix"
+        dropped = f"\nA probe of {run.added}: {run.share * 100:.4g} % of the phase, the rest {beside}.\n"
     return f"""---
 library_name: transformers
 tags: [joyctl]

@@ -162,7 +162,7 @@ def test_the_recipe_that_the_tests_spoil_is_sound():
         (
             "optimizer:\n  lr: 1e-3\n",
             "",
-            "1:1 optimizer: missing; give a section with lr: AdamW with decoupled weight decay",
+            "1:1 optimizer: missing; give a section with lr: AdamW or LionW, with decoupled weight decay",
         ),
         (
             "  tokens: 100_000",
@@ -192,6 +192,65 @@ def test_one_thing_wrong(old: str, new: str, expected: str | None):
         ]
     else:
         assert found == [f"recipes/x.yaml:{expected}"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "phase", "expected"),
+    [
+        (
+            "cooldown: 0.2",
+            "",
+            "18:13 schedule.cooldown: 0.2, but kind 'linear' decays all the way; give wsd or inverse_sqrt, or 0",
+        ),
+        ("cooldown: 1", "", "18:13 schedule.cooldown: 1 is not in [0, 1)"),
+        ("cooldown: -1", "", "18:13 schedule.cooldown: -1 is not in [0, 1)"),
+        ("cooldown_shape: sqrt", "", "18:19 schedule.cooldown_shape: 'sqrt' is not one of linear, one_minus_sqrt"),
+        (
+            "kind: wds",
+            "",
+            "18:9 schedule.kind: 'wds' is not one of linear, cosine, wsd, inverse_sqrt; did you mean 'wsd'?",
+        ),
+        (
+            "kind: wsd\n  warmup: 0.5\n  cooldown: 0.6",
+            "",
+            "20:13 schedule.cooldown: 0.6 and the warm-up's 0.5 are more than all steps",
+        ),
+        (
+            "kind: wsd\n  min_lr_factor: 0.1",
+            "",
+            "19:18 schedule.min_lr_factor: 0.1, but kind 'wsd' never falls without a 'cooldown'; give one, or 0",
+        ),
+        (
+            "kind: inverse_sqrt\n  warmup: 0",
+            "",
+            "19:11 schedule.warmup: 0, but kind 'inverse_sqrt' falls as sqrt(warm-up steps / step); give a share above 0",
+        ),
+        (
+            "kind: inverse_sqrt\n  warmup: 0.001",
+            "",
+            "19:11 schedule.warmup: 0.001 of 97 steps rounds to no step at all",
+        ),
+        ("kind: wsd\n  cooldown: 0.001", "", "19:13 schedule.cooldown: 0.001 of 97 steps rounds to no step at all"),
+        (
+            "cooldown_shape: one_minus_sqrt",
+            "",
+            "18:19 schedule.cooldown_shape: nothing falls by it; give 'cooldown', with kind wsd or inverse_sqrt, or phase.lr: redecay",
+        ),
+        (
+            "kind: wsd\n  cooldown_shape: one_minus_sqrt",
+            "  lr: continue\n",
+            "19:19 schedule.cooldown_shape: nothing falls by it; give 'cooldown', with kind wsd or inverse_sqrt, or phase.lr: redecay",
+        ),
+        ("cooldown_shape: one_minus_sqrt", "  lr: redecay\n", None),
+        ("kind: wsd", "", None),
+        ("kind: wsd\n  cooldown: 0.2\n  cooldown_shape: one_minus_sqrt\n  min_lr_factor: 0.1", "", None),
+        ("kind: inverse_sqrt\n  min_lr_factor: 0.1", "", None),
+        ("warmup: 0.001", "", None),
+    ],
+)
+def test_a_schedule_that_contradicts_itself(schedule: str, phase: str, expected: str | None):
+    text = RECIPE.replace("phase:\n", f"schedule:\n  {schedule}\nphase:\n{phase}")
+    assert problems(text) == ([f"recipes/x.yaml:{expected}"] if expected else [])
 
 
 def test_everything_wrong_is_told_at_once_in_the_order_of_the_file():
@@ -280,7 +339,8 @@ def test_a_recipe_that_is_not_there(name: str, expected: str):
     with pytest.raises(RecipeError) as caught:
         load_recipe(name)
     assert [str(problem) for problem in caught.value.problems] == [expected]
-    assert caught.value.hint == "Built in: tiny. Give any other recipe by its path, such as ./mine.yaml"
+    names = "ladder-160m, ladder-1b, paper-7b, tiny"
+    assert caught.value.hint == f"Built in: {names}. Give any other recipe by its path, such as ./mine.yaml"
 
 
 def test_a_cluster_that_is_not_there_and_a_bad_one():
@@ -302,7 +362,7 @@ def test_a_cluster_that_is_not_there_and_a_bad_one():
         ("lr=3", "unknown key; did you mean 'optimizer.lr'?"),
         (
             "foo.bar=1",
-            "foo: unknown key; known here: name, campaign, hypothesis, data, sources, mixes, model, training, optimizer, schedule, phase, seeds, eval, references, published",
+            "foo: unknown key; known here: name, campaign, hypothesis, data, sources, mixes, model, training, optimizer, schedule, phase, base, seeds, eval, references, published",
         ),
         ("optimizer.lr=-1", "-1 is negative; give a number above 0"),
         ("optimizer=null", "empty; give a section with lr"),

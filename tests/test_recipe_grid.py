@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from joyctl.errors import RecipeError
 from joyctl.recipe.compose import Composer
-from joyctl.recipe.load import load_recipe, load_recipe_grid
+from joyctl.recipe.load import load_recipe, load_recipe_grid, load_swept
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +134,22 @@ def test_a_bad_grid_tells_every_problem_once(overrides: list[str], expected: lis
     with pytest.raises(RecipeError) as caught:
         load_recipe_grid("tiny", overrides)
     assert [str(problem) for problem in caught.value.problems] == expected
+
+
+def test_a_range_of_fractions_gives_the_numbers_that_a_person_means():
+    points = load_recipe_grid("tiny", ["mixes.upsampled.web=range(0.01,0.99,0.01)"])
+    expected = [str(round(0.01 * i, 2)) for i in range(1, 99)]
+    assert [p.changed["mixes.upsampled.web"] for p in points] == expected
+    assert [p.recipe.mixes.upsampled["web"] for p in points] == [float(text) for text in expected]
+
+
+def test_a_swept_campaign_has_its_recipe_without_the_swept_keys():
+    swept = ["mixes.upsampled.web=0.3,0.4", "optimizer.lr=1e-3"]
+    recipe, points = load_swept("tiny", swept)
+    assert recipe == load_recipe("tiny", swept[1:])
+    assert points == load_recipe_grid("tiny", swept)
+    recipe, points = load_swept("tiny", swept[1:])
+    assert [p.recipe for p in points] == [recipe]
 
 
 def test_a_thousand_points_take_one_composition_and_little_time(monkeypatch: pytest.MonkeyPatch):

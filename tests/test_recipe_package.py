@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 def test_in_a_checkout_they_stand_at_its_top():
     assert builtin_folder("recipe") == CHECKOUT / "recipes"
-    assert "tiny" in builtin_names("recipe")
+    assert builtin_names("recipe") == ["ladder-160m", "ladder-1b", "paper-7b", "tiny"]
     assert "local" in builtin_names("cluster")
     assert builtin_folder("suite") == CHECKOUT / "recipes" / "suites"
     assert {"micro", "core", "core-small", "humaneval_64"} <= {*builtin_names("suite")}
@@ -48,9 +48,11 @@ def test_an_installed_wheel_finds_its_own(tmp_path: Path):
     code = (
         "import joyctl; from joyctl.recipe.load import load_recipe, load_cluster;"
         "from joyctl.recipe.suite import load_suite;"
-        "print(joyctl.__file__, load_recipe('tiny').name, load_cluster('local').kind, load_suite('core').tasks[0].task)"
+        "names = [load_recipe(name).name for name in ('tiny', 'paper-7b', 'ladder-160m', 'ladder-1b')];"
+        "print(joyctl.__file__, *names, load_cluster('local').kind, load_suite('core').tasks[0].task)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=installed, check=True, capture_output=True, text=True, timeout=120
     )
-    assert done.stdout.split() == [str(installed / "joyctl" / "__init__.py"), "tiny", "local", "mmlu"]
+    names = ["tiny", "paper-7b", "ladder-160m", "ladder-1b"]
+    assert done.stdout.split() == [str(installed / "joyctl" / "__init__.py"), *names, "local", "mmlu"]

@@ -174,6 +174,15 @@ def test_a_source_that_the_base_mix_does_not_weigh_is_no_difference(tmp_path: Pa
     assert set(made.results.recipe["sources"]) == set(new)
 
 
+def test_by_category_the_difference_is_told_of_categories_too(tmp_path: Path) -> None:
+    two_level = {"by": "category", "base": {"large_cc": 0.9, "domain": 0.1}, "within": {"domain": "uniform"}}
+    second = campaign(tmp_path / "b", CONTROL, weights={"control": "x"}, mixes=two_level)
+    with pytest.raises(Refused) as caught:
+        together(campaign(tmp_path / "a", CONTROL), second)
+    assert "  mixes.by  source → category\n" in str(caught.value)
+    assert "  mixes.within.domain  " in str(caught.value)
+
+
 def test_campaigns_that_share_no_control_are_refused(tmp_path: Path) -> None:
     second = campaign(tmp_path / "b", CONTROL, TWENTY)
     (second / "runs/control/s0/run.json").unlink()

@@ -54,8 +54,12 @@ def segment(
     model: Model = MODEL,
     seq_len: int = SEQ,
     batch_size: int = BATCH,
+    **settings: object,
 ) -> SegmentSpec:
-    """Steps start..end of the base run, or of a branch that trains on weights `phase` from step `phase_from`."""
+    """Steps start..end of the base run, or of a branch that trains on weights `phase` from step `phase_from`.
+
+    `settings` are further keys of SegmentSpec, or take the place of the ones made here.
+    """
     phases = [OrderPhase(start_row=0, weights=BASE)]
     if phase is not None:
         phases.append(OrderPhase(start_row=phase_from * batch_size, weights=phase))
@@ -63,22 +67,23 @@ def segment(
     for source in BASE:
         described = json.loads((data / "sources" / source / "source.json").read_text())
         digests[source], rows[source] = described["sha256"], (described["tokens"] - 1) // seq_len
-    return SegmentSpec(
-        id=name,
-        parent=None if start == 0 else "trunk",
-        start_step=start,
-        end_step=end,
-        total_steps=total,
-        order=OrderSpec(rows=rows, phases=tuple(phases), seed=7),
-        model=model,
-        training=Training(tokens=total * batch_size * seq_len, seq_len=seq_len, batch_size=batch_size),
-        optimizer=Optimizer(lr=lr, weight_decay=0.05, betas=(0.9, 0.98)),
-        schedule=Schedule(warmup=0.1),
-        init_seed=3,
-        source_sha256=digests,
-        tokenizer_sha256="",
-        data_folder=str(data),
-    )
+    made: dict[str, object] = {
+        "id": name,
+        "parent": None if start == 0 else "trunk",
+        "start_step": start,
+        "end_step": end,
+        "total_steps": total,
+        "order": OrderSpec(rows=rows, phases=tuple(phases), seed=7),
+        "model": model,
+        "training": Training(tokens=total * batch_size * seq_len, seq_len=seq_len, batch_size=batch_size),
+        "optimizer": Optimizer(lr=lr, weight_decay=0.05, betas=(0.9, 0.98)),
+        "schedule": Schedule(warmup=0.1),
+        "init_seed": 3,
+        "source_sha256": digests,
+        "tokenizer_sha256": "",
+        "data_folder": str(data),
+    }
+    return SegmentSpec.model_validate({**made, **settings})
 
 
 def checkpoint(folder: Path, step: int) -> Path:
@@ -133,6 +138,21 @@ def train_in_turn(specs: list[tuple[SegmentSpec, Path, Path | None]]) -> None:
     child.start()
     child.join(60)
     assert child.exitcode == 0
+
+
+def outcomes_in_turn(specs: list[tuple[SegmentSpec, Path, Path | None]]) -> list[str]:
+    """Try to train several segments one after the other in one process; what `train` says of each."""
+    child = _server.Process(target=_try_in_turn, args=(specs,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    return [(folder / "outcome").read_text() for _, folder, _ in specs]
+
+
+def _try_in_turn(specs: list[tuple[SegmentSpec, Path, Path | None]]) -> None:
+    for spec, folder, parent in specs:
+        folder.mkdir(parents=True, exist_ok=True)
+        _work(spec.model_dump_json(), folder, parent, {}, {})
 
 
 def _work_in_turn(specs: list[tuple[SegmentSpec, Path, Path | None]]) -> None:

@@ -273,6 +273,7 @@ def _optimizer(spec: SegmentSpec, parent: SegmentSpec) -> Verdict:
         if mine is not trunk and mine != trunk
         for key in type(mine).model_fields
         if getattr(mine, key) != getattr(trunk, key)
+        and not (key == "eps" and spec.optimizer.name == "lionw")  # which has none
     ]
     if differs:
         said = f"{', '.join(differs)} would silently come from the trunk's checkpoint"

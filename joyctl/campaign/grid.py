@@ -8,6 +8,17 @@ from joyctl.recipe.types import Recipe, Suite
 
 
 @dataclass(frozen=True)
+class Probe:
+    """What a dataset is worth: a phase on some of it and something well known."""
+
+    source: str
+    share: float
+    """Of the phase's tokens, a fraction: 0.3."""
+    beside: str | None = None
+    """Source that has the rest of the phase; None for the base mix."""
+
+
+@dataclass(frozen=True)
 class Grid:
     """The variants of one campaign; shares, not percent."""
 
@@ -20,6 +31,9 @@ class Grid:
     drop_at: tuple[float, ...] = ()
     """Durations at which sources are left out."""
     policy: str = "renormalise"
+    probes: tuple[Probe, ...] = ()
+    probe_at: tuple[float, ...] = ()
+    """Durations of probes."""
     trunk_seeds: int = 1
     phase_seeds: int = 1
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 # Longest period of the deal of rows to sources. Weights whose common denominator is larger are rounded
 # to this one, an error of at most 1/131072 of a share.
@@ -27,18 +28,25 @@ def normalise(weights: Mapping[str, float]) -> dict[str, Fraction]:
 
     Raises ValueError when nothing has weight.
     """
-    exact = {name: Fraction(str(w)) for name, w in weights.items() if w > 0}
+    return dict(_normalised(tuple(weights.items())))
+
+
+# A grid has few mixes and many runs, and arithmetic with fractions is slow.
+@lru_cache(maxsize=16_384)
+def _normalised(weights: tuple[tuple[str, float], ...]) -> tuple[tuple[str, Fraction], ...]:
+    exact = {name: Fraction(str(w)) for name, w in weights if w > 0}
     total = sum(exact.values())
     if not total:
         raise ValueError("the weights sum to nothing")
-    return {name: w / total for name, w in exact.items()}
+    return tuple((name, w / total) for name, w in exact.items())
 
 
-def drop(mix: Mapping[str, Fraction], sources: tuple[str, ...], policy: str) -> Dropped:
-    """Leave `sources` out of `mix`.
+def drop(mix: Mapping[str, Fraction], sources: tuple[str, ...], policy: str, categories: Mapping[str, str]) -> Dropped:
+    """Leave `sources` out of `mix`; `categories` are those of all its sources.
 
-    `renormalise` gives their share to the others in proportion, `replace:<source>` to that source, and
-    `shrink` to nobody: the phase gets shorter by that share. Raises ValueError when nothing is left.
+    `renormalise` gives their share to the others in proportion, `renormalise-category` to the others of the same
+    category, so that each category keeps its share, `replace:<source>` to that source, and `shrink` to nobody: the
+    phase gets shorter by that share. Raises ValueError when nothing is left to take it.
     """
     freed = sum((mix.get(name, Fraction(0)) for name in sources), Fraction(0))
     rest = {name: share for name, share in mix.items() if name not in sources}
@@ -50,9 +58,29 @@ def drop(mix: Mapping[str, Fraction], sources: tuple[str, ...], policy: str) -> 
         return Dropped(rest, Fraction(1))
     if not rest:
         raise ValueError("dropping these sources leaves nothing to train on")
+    if policy == "renormalise-category":
+        return Dropped(_within_categories(mix, rest, categories), Fraction(1))
     left = sum(rest.values(), Fraction(0))
     shares = {name: share / left for name, share in rest.items()}
     return Dropped(shares, left if policy == "shrink" else Fraction(1))
+
+
+def _within_categories(
+    mix: Mapping[str, Fraction], rest: Mapping[str, Fraction], categories: Mapping[str, str]
+) -> dict[str, Fraction]:
+    """What is left of a mix, every category grown to the share that it has in the whole."""
+
+    def by_category(shares: Mapping[str, Fraction]) -> dict[str, Fraction]:
+        found: dict[str, Fraction] = {}
+        for name, share in shares.items():
+            found[categories[name]] = found.get(categories[name], Fraction(0)) + share
+        return found
+
+    whole, left = by_category(mix), by_category(rest)
+    for category in whole:
+        if not left.get(category):
+            raise ValueError(f"nothing else of category {category} has weight, so nothing can take the share")
+    return {name: share * whole[categories[name]] / left[categories[name]] for name, share in rest.items()}
 
 
 def integer_weights(mix: Mapping[str, Fraction]) -> dict[str, int]:
@@ -60,9 +88,15 @@ def integer_weights(mix: Mapping[str, Fraction]) -> dict[str, int]:
 
     Above MAX_PERIOD they are rounded by largest remainder, a source with any share keeping at least 1.
     """
+    return dict(_integers(tuple((name, share.numerator, share.denominator) for name, share in mix.items())))
+
+
+@lru_cache(maxsize=16_384)
+def _integers(shares: tuple[tuple[str, int, int], ...]) -> tuple[tuple[str, int], ...]:
+    mix = {name: Fraction(numerator, denominator) for name, numerator, denominator in shares}
     period = math.lcm(*(share.denominator for share in mix.values()))
     if period <= MAX_PERIOD:
-        return {name: int(share * period) for name, share in sorted(mix.items())}
+        return tuple((name, int(share * period)) for name, share in sorted(mix.items()))
     ideal = {name: share * MAX_PERIOD for name, share in sorted(mix.items())}
     floor = {name: max(1, math.floor(x)) for name, x in ideal.items()}
     missing = MAX_PERIOD - sum(floor.values())
@@ -70,4 +104,4 @@ def integer_weights(mix: Mapping[str, Fraction]) -> dict[str, int]:
     for name in by_remainder[: max(missing, 0)]:
         floor[name] += 1
     common = math.gcd(*floor.values())
-    return {name: w // common for name, w in floor.items()}
+    return tuple((name, w // common) for name, w in floor.items())

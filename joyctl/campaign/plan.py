@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from joyctl.campaign import caps
+from joyctl.campaign.categories import Shares, resolve
 from joyctl.campaign.grid import DataFacts, Grid, Point
-from joyctl.campaign.mixture import integer_weights, normalise
+from joyctl.campaign.mixture import integer_weights
 from joyctl.campaign.spec import (
     EvalSpec,
     OrderPhase,
@@ -35,7 +38,11 @@ class Plan:
 
     def segment(self, identifier: str) -> SegmentSpec:
         """The segment of that id."""
-        return next(s for s in self.segments if s.id == identifier)
+        return self._by_id[identifier]
+
+    @cached_property
+    def _by_id(self) -> dict[str, SegmentSpec]:
+        return {segment.id: segment for segment in self.segments}
 
 
 def plan(
@@ -79,9 +86,9 @@ def parameters(model: Model) -> int:
     return model.n_layers * block + 2 * model.vocab_size * model.dim + model.dim
 
 
-def wanted_variants(point: Point, grid: Grid) -> list[Variant]:
-    """The variants of one recipe. Raises RecipeError for a grid that the recipe cannot serve."""
-    wanted = list(variants(point, grid))
+def wanted_variants(point: Point, grid: Grid, shares: Shares) -> list[Variant]:
+    """The variants of one recipe with these mixes. Raises RecipeError for a grid that the recipe cannot serve."""
+    wanted = list(variants(point, grid, shares))
     total = point.recipe.training.steps
     if any(not 0 < branch_step(point.recipe.training, v.duration) < total for v in wanted if v.duration):
         message = f"a duration rounds to no step or to all of the {total:,} steps"
@@ -104,10 +111,29 @@ class _Planner:
         self.segments: dict[str, SegmentSpec] = {}
         self.runs: dict[str, RunSpec] = {}
         self._by_fingerprint: dict[str, str] = {}
+        self._ends: dict[tuple[str, int], str] = {}  # the stretch of a trunk that ends at a step
         self._trunk_folders: dict[tuple[int, int], str] = {}  # by point, which outlives this, and seed
+        self._plain = Point(recipe)
+        self.first = (recipe.base.step or 0) if recipe.base else 0
+        self._shares: dict[int, Shares] = {}  # by point
+        self._scorings: dict[int, EvalSpec] = {}  # by point
+        self._bases: dict[int, OrderPhase] = {}  # by point
+
+    def shares(self, point: Point) -> Shares:
+        """The mixes of one recipe."""
+        if id(point) not in self._shares:
+            self._shares[id(point)] = resolve(point.recipe, self.data.tokens, self.first)
+        return self._shares[id(point)]
+
+    def _base_phase(self, point: Point) -> OrderPhase:
+        if id(point) not in self._bases:
+            self._bases[id(point)] = OrderPhase(start_row=0, weights=integer_weights(self.shares(point).base))
+        return self._bases[id(point)]
 
     def add(self, point: Point, trunk_seed: int) -> None:
-        wanted = wanted_variants(point, self.grid)
+        wanted = wanted_variants(point, self.grid, self.shares(point))
+        asked = [caps.Asked(v.name, v.mix, v.duration, v.length) for v in wanted]
+        caps.check(point.recipe, self.data.tokens, self.first, self.shares(point).base, asked)
         steps = [branch_step(point.recipe.training, v.duration) for v in wanted]
         # Cut at every duration the recipe names, whatever this command asks for: the next command branches
         # there without training the trunk again.
@@ -123,6 +149,7 @@ class _Planner:
         for start, end in chain(cut_at, self._there(point, seed, folder), last):
             spec = self._trunk_segment(point, seed, folder, start, end)
             self.segments.setdefault(spec.id, spec)
+            self._ends.setdefault((folder, end), spec.id)
 
     def _there(self, point: Point, seed: int, folder: str) -> list[Interval]:
         """Stretches of a trunk that exist, here or in other campaigns."""
@@ -141,18 +168,17 @@ class _Planner:
     def _find_trunk_folder(self, point: Point, seed: int) -> str:
         total = point.recipe.training.steps
         mine = self._trunk_segment(point, seed, "", 0, total)
-        plain = self._trunk_segment(Point(self.recipe), seed, "", 0, self.recipe.training.steps)
+        plain = self._trunk_segment(self._plain, seed, "", 0, self.recipe.training.steps)
         same = fingerprint(mine.identity()) == fingerprint(plain.identity())
         return f"trunk/s{seed}" + ("" if same else label(of_trunk(point.changed)))
 
     def _trunk_segment(self, point: Point, seed: int, folder: str, start: int, end: int) -> SegmentSpec:
-        base = OrderPhase(start_row=0, weights=integer_weights(normalise(point.recipe.mixes.base)))
+        base = self._base_phase(point)
         parent = None if start == 0 else self._trunk_parent(folder, start)
         return self._segment(point, f"{folder}/{start}-{end}", parent, (base,), seed, start, end)
 
     def _trunk_parent(self, folder: str, step: int) -> str | None:
-        ends = (s.id for s in self.segments.values() if s.id.startswith(folder + "/") and s.end_step == step)
-        return next(ends, None)
+        return self._ends.get((folder, step))
 
     def _add_run(self, point: Point, variant: Variant, trunk_seed: int, seed: int, step: int) -> None:
         recipe, folder = point.recipe, self._trunk_folder(point, trunk_seed)
@@ -171,8 +197,8 @@ class _Planner:
                 return
             step = min(branch_step(recipe.training, d) for d in recipe.phase.durations)
         end = step + round(variant.length * (total - step))
-        base = OrderPhase(start_row=0, weights=integer_weights(normalise(recipe.mixes.base)))
-        phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=integer_weights(variant.mix), seed=seed)
+        base = self._base_phase(point)
+        phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=variant.weights, seed=seed)
         parent = self._trunk_parent(folder, step)
         spec = self._segment(point, f"runs/{identifier}", parent, (base, phase), trunk_seed, step, end)
         mark = fingerprint(spec.identity())
@@ -195,8 +221,11 @@ class _Planner:
             duration=variant.duration,
             dropped=variant.dropped,
             policy=variant.policy,
+            added=variant.added,
+            share=variant.share,
+            beside=variant.beside,
             changed=point.changed if variant.control else of_control(point.changed),
-            mix={name: float(share) for name, share in variant.mix.items()},
+            mix=variant.shares,
             branch_step=step,
             end_step=end,
             segment=segment,
@@ -228,6 +257,11 @@ class _Planner:
         )
 
     def _scoring(self, point: Point) -> EvalSpec:
+        if id(point) not in self._scorings:
+            self._scorings[id(point)] = self._new_scoring(point)
+        return self._scorings[id(point)]
+
+    def _new_scoring(self, point: Point) -> EvalSpec:
         asked, suite = point.recipe.eval, point.suite
         return EvalSpec(
             suite=asked.suite,

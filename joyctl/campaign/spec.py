@@ -104,8 +104,12 @@ class SegmentSpec(Strict):
         """What determines the trained weights, and nothing else (no path, no name, nothing without effect)."""
         exclude: dict[str, bool | dict[str, bool]] = {"id": True, "parent": True, "data_folder": True}
         exclude["base"] = {"path": True}
-        if self.schedule.kind in ("linear", "cosine") and self.redecay is None:
-            exclude["schedule"] = {"cooldown": True, "cooldown_shape": True}
+        always_falls = self.schedule.kind in ("linear", "cosine")
+        exclude["schedule"] = {
+            "cooldown": always_falls,
+            "cooldown_shape": self.redecay is None and (always_falls or not self.schedule.cooldown),
+        }
+        exclude["optimizer"] = {"eps": self.optimizer.name == "lionw"}
         return self.model_dump(mode="json", exclude=exclude, exclude_none=True)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +15,8 @@ from joyctl.campaign.audit import Checked, Level, branches
 from joyctl.cli.words import note
 from joyctl.errors import Refused
 from joyctl.launch.audit import audit_campaign, damaged
-from joyctl.launch.prepare import Prepared
+from joyctl.launch.disk import set_aside
+from joyctl.launch.prepare import Prepared, replace_drifted
 
 _SIGNS: dict[Level, str] = {"ok": "✓", "warning": "!", "failure": "✗"}
 _STYLES: dict[Level, str] = {"ok": "green", "warning": "yellow", "failure": "red bold"}
@@ -27,6 +30,8 @@ def audit_or_refuse(prepared: Prepared) -> None:
 
     Raises Refused, with every failure and its remedy, where anything failed.
     """
+    for said in prepared.shared.damaged:
+        note(said)
     if not prepared.work.jobs:
         return  # nothing begins, so nothing can begin wrongly
     checked = audit_campaign(prepared, digests=False)
@@ -37,6 +42,30 @@ def audit_or_refuse(prepared: Prepared) -> None:
     for each in checked:
         if each.level == "warning":
             note(f"  ! {each.check}: {_whom(each)}{each.said}")
+
+
+def show_audit(prepared: Prepared, *, as_json: bool) -> None:
+    """Audit a campaign, checksums and all, and print it after the plan; as JSON the plan with its audit.
+
+    Ends with exit code 4 where a check failed.
+    """
+    checked = audit_campaign(prepared, digests=True)
+    if as_json:
+        from joyctl.cli.planscreen import plan_json
+
+        typer.echo(json.dumps({**json.loads(plan_json(prepared)), "audit": audit_json(checked)}, indent=1))
+    else:
+        print_audit(prepared, checked)
+    if any(each.level == "failure" for each in checked):
+        raise typer.Exit(Refused.exit_code)
+
+
+def set_aside_unfit(prepared: Prepared) -> None:
+    """Set aside what other settings made and what is damaged, so that it is done anew."""
+    if prepared.work.refused:
+        note(f"set aside in {replace_drifted(prepared)}")
+    if broken := damaged(audit_campaign(prepared, digests=False)):
+        note(f"set aside in {set_aside(prepared.folder, broken)}: {', '.join(broken)}")
 
 
 def refusal(prepared: Prepared, checked: tuple[Checked, ...]) -> Refused:

@@ -1,10 +1,12 @@
-"""`joyctl plan`, `sweep` and `ablate`: parse, prepare, show, run."""
+"""`joyctl plan`, `sweep`, `ablate` and `probe`: parse, prepare, show, run."""
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +28,7 @@ from joyctl.cli.words import (
 from joyctl.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
-    from joyctl.campaign.grid import Grid, Point
+    from joyctl.campaign.grid import Grid, Point, Probe
     from joyctl.launch.prepare import Prepared
     from joyctl.recipe.types import Recipe
 
@@ -37,10 +39,25 @@ Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Data orders o
 TrunkSeeds = Annotated[int | None, typer.Option("--trunk-seeds", min=1, help="Base runs, a seed each.")]
 Drop = Annotated[list[str] | None, typer.Option("--drop", help="Leave a source out; A+B leaves both out. Repeatable.")]
 Each = Annotated[bool, typer.Option("--each", help="Leave out each source of the upsampled mix in turn.")]
+Category = Annotated[
+    list[str] | None,
+    typer.Option("--category", help="With --each: only sources of this category. Repeatable.", metavar="NAME"),
+]
 At = Annotated[str | None, typer.Option("--at", help="Percent of all steps at which to drop (the recipe's).")]
 Policy = Annotated[
-    str | None, typer.Option("--policy", help="The dropped share: renormalise | replace:SOURCE | shrink.")
+    str | None,
+    typer.Option("--policy", help="The dropped share: renormalise | renormalise-category | replace:SOURCE | shrink."),
 ]
+Add = Annotated[
+    list[str] | None, typer.Option("--add", help="The dataset to probe, a source. Repeatable.", metavar="SOURCE")
+]
+ProbeShare = Annotated[
+    str, typer.Option("--share", help="Percent of the phase that it takes, such as 30 or 10,30.", metavar="PERCENT")
+]
+Beside = Annotated[
+    str, typer.Option("--beside", help="What has the rest: the base mix, or one source, such as web at --share 50.")
+]
+ProbeAt = Annotated[str | None, typer.Option("--at", help="Percent of all steps of the phase (the recipe's drop_at).")]
 ClusterName = Annotated[str, typer.Option("--cluster", help="Where to run: a cluster's name or file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run; train nothing.")]
 Rerun = Annotated[
@@ -49,6 +66,7 @@ Rerun = Annotated[
 Audit = Annotated[
     bool, typer.Option("--audit", help="Check every branch, and the SHA-256 of all it goes on from; exit code 4.")
 ]
+Every = Annotated[bool, typer.Option("--all", help="List every run, however many.")]
 UnsafeCode = Annotated[
     bool,
     typer.Option("--unsafe-code", help="Execute generated code without a sandbox: it can do what you can."),
@@ -71,6 +89,8 @@ class _Asked:
     seeds: int | None
     trunk_seeds: int | None
     durations: str | None = None
+    category: list[str] | None = None
+    probes: tuple[Probe, ...] = ()
 
 
 def plan(
@@ -78,22 +98,30 @@ def plan(
     durations: Durations = None,
     drop: Drop = None,
     each: Each = False,
+    category: Category = None,
     at: At = None,
     policy: Policy = None,
     seeds: Seeds = None,
     trunk_seeds: TrunkSeeds = None,
     audit: Audit = False,
+    every: Every = False,
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
     """Show what would run and why: branch points, LR there, tokens and epochs by source."""
-    asked = _Asked("sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations)
-    prepared = _prepare(_load(asked), asked)
+    # Of the million small objects of a large plan none is garbage; looking among them took a third of the time.
+    gc.disable()
+    asked = _Asked(
+        "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
+    )
+    prepared = _prepare(_load(asked), asked, planning=True)
+    if not (audit and as_json):
+        _show(prepared, asked, every=every)
     if audit:
-        _show_audited(prepared, asked)
-    else:
-        _show(prepared, asked)
+        from joyctl.cli.auditscreen import show_audit
+
+        show_audit(prepared, as_json=as_json)
 
 
 def sweep(
@@ -101,6 +129,7 @@ def sweep(
     durations: Durations = None,
     drop: Drop = None,
     each: Each = False,
+    category: Category = None,
     at: At = None,
     policy: Policy = None,
     seeds: Seeds = None,
@@ -114,7 +143,9 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Run the grid of durations (and of swept keys, and drops if given): train, export, score."""
-    asked = _Asked("sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations)
+    asked = _Asked(
+        "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
+    )
     _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
 
 
@@ -122,6 +153,7 @@ def ablate(
     words: Words = None,
     drop: Drop = None,
     each: Each = False,
+    category: Category = None,
     at: At = None,
     policy: Policy = None,
     seeds: Seeds = None,
@@ -137,27 +169,70 @@ def ablate(
     """Leave sources out of the phase, each beside its matched control (nothing left out)."""
     if not drop and not each:
         raise typer.BadParameter("say what to leave out: --drop SOURCE (repeatable) or --each")
-    asked = _Asked("ablate", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds)
+    asked = _Asked("ablate", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, None, category)
+    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
+
+
+def probe(
+    words: Words = None,
+    add: Add = None,
+    share: ProbeShare = "30",
+    beside: Beside = "base",
+    at: ProbeAt = None,
+    seeds: Seeds = None,
+    trunk_seeds: TrunkSeeds = None,
+    cluster: ClusterName = "local",
+    dry_run: DryRun = False,
+    rerun: Rerun = False,
+    unsafe_code: UnsafeCode = False,
+    results: Results = DEFAULT_RESULTS,
+    data: DataRoot = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """What is a new dataset worth? A phase on some of it beside the base mix or one source, against its control."""
+    if not add:
+        raise typer.BadParameter("say which dataset: --add SOURCE (repeatable)")
+    from joyctl.campaign.grid import Probe
+
+    found = shares(share, "--share", "share") or ()
+    rest = None if beside == "base" else beside
+    probes = tuple(Probe(source, part, rest) for source in dict.fromkeys(add) for part in found)
+    asked = _Asked("probe", words, results, data, as_json, None, False, at, None, seeds, trunk_seeds, probes=probes)
     _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
 
 
 def _grid(recipe: Recipe, asked: _Asked) -> Grid:
     from joyctl.campaign.grid import Grid
+    from joyctl.campaign.variants import each_source
 
     drops = [tuple(sorted(set(word.split("+")))) for word in asked.drop or []]
     if asked.each:
-        drops += [(name,) for name, weight in recipe.mixes.upsampled.items() if weight]
-    sweeping = asked.command == "sweep"
+        drops += [(name,) for name in each_source(recipe, asked.category or [])]
+    elif asked.category:
+        raise typer.BadParameter("--category says which sources --each leaves out: give --each too")
+    if asked.probes:
+        _say_what_the_base_mix_has(recipe, asked.probes)
+    sweeping, at = asked.command == "sweep", shares(asked.at, "--at") or recipe.phase.drop_at
     durations = shares(asked.durations, "--durations") or recipe.phase.durations
     return Grid(
-        control=sweeping,
+        control=sweeping or bool(asked.probes),
         durations=durations if sweeping else (),
         drops=tuple(dict.fromkeys(drops)),
-        drop_at=shares(asked.at, "--at") or recipe.phase.drop_at,
+        drop_at=at,
         policy=check_policy(asked.policy) or recipe.phase.policy,
+        probes=asked.probes,
+        probe_at=at,
         trunk_seeds=asked.trunk_seeds or recipe.seeds.trunk,
         phase_seeds=asked.seeds or recipe.seeds.phase,
     )
+
+
+def _say_what_the_base_mix_has(recipe: Recipe, probes: Sequence[Probe]) -> None:
+    from joyctl.campaign.categories import outline
+
+    there = outline(recipe).base
+    for name in dict.fromkeys(probe.source for probe in probes if probe.beside is None and probe.source in there):
+        note(f"{name} is in the base mix already: the phase has more of it than --share, and the trunk has seen it")
 
 
 @dataclass(frozen=True)
@@ -171,22 +246,19 @@ class _Loaded:
 
 def _load(asked: _Asked) -> _Loaded:
     from joyctl.campaign.grid import Point
-    from joyctl.recipe.load import load_recipe, load_recipe_grid
+    from joyctl.recipe.load import load_swept
     from joyctl.recipe.suite import bench_data
 
     name, overrides = split_words(asked.words)
-    found = load_recipe_grid(name, overrides)
+    recipe, found = load_swept(name, overrides)
     points = [Point(p.recipe, p.changed, p.suite, bench_data(p.recipe.eval.data)) for p in found]
-    # With swept keys the campaign's own recipe is the one without them: what they are measured against.
     swept = set(points[0].changed)
     for key in sorted(swept & {"campaign", "name", "hypothesis"}):
         raise RecipeError([Problem(f"override '{key}=...'", key, "cannot be swept: a sweep is one campaign")])
-    plain = [o for o in overrides if o.partition("=")[0].lstrip("+") not in swept]
-    recipe = load_recipe(name, plain) if swept else points[0].recipe
     return _Loaded(recipe, points, _grid(recipe, asked))
 
 
-def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False) -> Prepared:
+def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False, planning: bool = False) -> Prepared:
     from joyctl.evals.sandbox import UNSAFE, probe
     from joyctl.launch.prepare import prepare
 
@@ -198,47 +270,28 @@ def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False) -> Prepa
         data_root=asked.data,
         notify=note,
         # Whether nodes have one, joyctl doctor finds out.
-        sandbox=on_nodes or os.environ.get(UNSAFE) == "1" or probe() is None,
+        sandbox=on_nodes
+        or os.environ.get(UNSAFE) == "1"
+        or not (asked.results / loaded.recipe.campaign).exists()  # nothing there that could have been left out
+        or probe() is None,
+        planning=planning,
     )
 
 
-def _show(prepared: Prepared, asked: _Asked) -> None:
+def _show(prepared: Prepared, asked: _Asked, *, every: bool = False) -> None:
     from joyctl.cli.planscreen import plan_json, print_plan
 
     if asked.as_json:
         typer.echo(plan_json(prepared))
     else:
-        print_plan(prepared, next_command=_command(asked))
-        _say_what_is_not_shared(prepared)
-
-
-def _show_audited(prepared: Prepared, asked: _Asked) -> None:
-    """The plan with its audit, checksums and all. Ends with exit code 4 where a check failed."""
-    import json
-
-    from joyctl.cli.auditscreen import audit_json, print_audit
-    from joyctl.cli.planscreen import plan_json
-    from joyctl.errors import Refused
-    from joyctl.launch.audit import audit_campaign
-
-    if not asked.as_json:
-        _show(prepared, asked)
-    checked = audit_campaign(prepared, digests=True)
-    if asked.as_json:
-        typer.echo(json.dumps({**json.loads(plan_json(prepared)), "audit": audit_json(checked)}, indent=1))
-    else:
-        print_audit(prepared, checked)
-    if any(each.level == "failure" for each in checked):
-        raise typer.Exit(Refused.exit_code)
-
-
-def _say_what_is_not_shared(prepared: Prepared) -> None:
-    for said in prepared.shared.damaged:
-        note(said)
+        print_plan(prepared, next_command=_command(asked), every=every)
+        for said in prepared.shared.damaged:
+            note(said)
 
 
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
-    from joyctl.cli.auditscreen import audit_or_refuse
+    from joyctl.cli.auditscreen import audit_or_refuse, set_aside_unfit
+    from joyctl.data.stated import lacks_data, nothing_to_train_on
     from joyctl.evals.sandbox import UNSAFE
     from joyctl.launch.prepare import fetch_references, refuse_drift, share_trunks
     from joyctl.recipe.load import load_cluster
@@ -252,7 +305,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
         if cluster.kind == "slurm":
             cluster = cluster.model_copy(update={"env": {**cluster.env, UNSAFE: "1"}})
     if dry_run:
-        prepared = _prepare(loaded, asked, on_nodes=slurm)
+        prepared = _prepare(loaded, asked, on_nodes=slurm, planning=True)
         if cluster.kind == "slurm":
             from joyctl.cli.queueing import show_scripts
 
@@ -264,6 +317,8 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
         audit_or_refuse(prepared)
         return
     found = None
+    if lacks_data(loaded.recipe, asked.data):
+        raise nothing_to_train_on(loaded.recipe, asked.data)
     if cluster.kind == "slurm":  # before anything is made
         from joyctl.cli.queueing import ask
 
@@ -279,12 +334,11 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
         if not slurm or rerun:
             _refuse_live(prepared, rerun)
         if rerun and (prepared.work.refused or known):
-            _set_aside(prepared)
+            set_aside_unfit(prepared)
         if known or read_campaign_json(prepared.folder) is not None:
             # Again under the lock: another process may have finished something since.
             prepared = _prepare(loaded, asked, on_nodes=slurm)
             refuse_drift(prepared, _command(asked))
-        _say_what_is_not_shared(prepared)
         audit_or_refuse(prepared)
         prepared = fetch_references(prepared, note)
         prepared = share_trunks(prepared, note)
@@ -298,18 +352,6 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
 
             _say_what_is_not_run(prepared, unsafe)
             run_here(prepared, cluster, command=command, as_json=asked.as_json)
-
-
-def _set_aside(prepared: Prepared) -> None:
-    """Set aside what other settings made and what is damaged, so that it is done anew."""
-    from joyctl.launch.audit import audit_campaign, damaged
-    from joyctl.launch.disk import set_aside
-    from joyctl.launch.prepare import replace_drifted
-
-    if prepared.work.refused:
-        note(f"set aside in {replace_drifted(prepared)}")
-    if broken := damaged(audit_campaign(prepared, digests=False)):
-        note(f"set aside in {set_aside(prepared.folder, broken)}: {', '.join(broken)}")
 
 
 def _say_what_is_not_run(prepared: Prepared, unsafe: bool) -> None:
@@ -359,5 +401,5 @@ def _again() -> list[str]:
 
 def _command(asked: _Asked) -> str:
     """The command a person would paste to run what was asked."""
-    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun", "--audit")]
+    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun", "--all", "--audit")]
     return shlex.join(["joyctl", asked.command, *words])

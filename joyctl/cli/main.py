@@ -24,6 +24,7 @@ joyctl: what is a dataset worth, and how long should it be upsampled?
 
   joyctl sweep                     the demo campaign on this machine, about 6 minutes, no network
   joyctl ablate --drop math        what the demo loses without its math
+  joyctl probe --add math          what a phase with 30 % of it would gain
   joyctl report                    the comparison so far
 
   joyctl plan my-recipe.yaml       yours: look first, nothing is trained
@@ -49,6 +50,7 @@ def welcome(
 app.command("plan")(campaigns.plan)
 app.command("sweep")(campaigns.sweep)
 app.command("ablate")(campaigns.ablate)
+app.command("probe")(campaigns.probe)
 app.command("status")(results.status)
 app.command("report")(reporting.report)
 app.command("compare")(compare.compare)

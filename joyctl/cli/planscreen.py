@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from pydantic_core import to_json
 
 from joyctl.campaign.audit import MAX_EPOCHS
-from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, parameters
-from joyctl.campaign.schedule import lr_at
+from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
-from joyctl.data.ledger import SourceUse, source_use
+from joyctl.campaign.totals import full_runs
+from joyctl.campaign.variants import policy_label
+from joyctl.cli import mixscreen
+from joyctl.cli.shortlist import Left, shortlist
+from joyctl.data.ledger import source_use
 from joyctl.launch.prepare import Prepared
+from joyctl.recipe.types import Recipe
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
+
+if TYPE_CHECKING:  # a script that reads JSON does not wait for it
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+_NUMBERS = 54
+"""Characters that a line of the table has beside the run's name and its mix."""
 
 
 def plan_json(prepared: Prepared) -> str:
@@ -28,6 +39,7 @@ def plan_json(prepared: Prepared) -> str:
     totals = _totals(prepared)
     value: dict[str, Any] = {
         "campaign": plan.campaign,
+        "data": {"folder": str(prepared.data.path), "stated": prepared.data.stated},
         "segments": [
             {
                 "id": s.id,
@@ -44,28 +56,38 @@ def plan_json(prepared: Prepared) -> str:
         "power": [_sight_json(sight) for sight in _sights(prepared)],
         "totals": totals,
     }
-    return json.dumps(value, indent=1)
+    return to_json(value, indent=1).decode()
 
 
-def print_plan(prepared: Prepared, *, next_command: str, console: Console | None = None) -> None:
-    """Print the plan to stdout."""
+def print_plan(prepared: Prepared, *, next_command: str, every: bool = False, console: Console | None = None) -> None:
+    """Print the plan to stdout; with `every` each run has its line, however many there are."""
+    from rich.console import Console
+    from rich.text import Text
+
     out = console or Console(highlight=False)
     plan = prepared.plan
     fresh = sum(s.id.startswith("trunk/") and prepared.work.segments[s.id].action == "run" for s in plan.segments)
     runs = _counted(plan)
     out.print(Text(f"{plan.campaign} · {plan.recipe.hypothesis}", style="bold"))
     trunk = next(s for s in plan.segments if s.parent is None)
-    base = "  ".join(f"{name} {float(share) * 100:.1f}" for name, share in normalise(plan.recipe.mixes.base).items())
     tokens = trunk.total_steps * trunk.training.tokens_per_step
-    out.print(
-        f"{runs}, {fresh} new stretches of trunk · trunk {trunk.total_steps:,} steps, "
-        f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters · {base}\n"
-    )
-    out.print(_table(prepared, out.width))
-    if not _fits(prepared, out.width):
+    size = f"{_count(tokens)} tokens, {_count(parameters(trunk.model))} parameters"
+    head = _joined(f"{runs}, {fresh} new stretches of trunk", f"trunk {trunk.total_steps:,} steps, {size}", out.width)
+    lines = shortlist(plan.runs, every=every)
+    listed = [line for line in lines if isinstance(line, RunSpec)]
+    columns = _columns(prepared, listed, out.width)
+    # By category, or where it is long, the base mix stands with the others, under the table.
+    base, by_source = mixscreen.one_line(_dealt(plan.recipe, trunk)), plan.recipe.mixes.by == "source"
+    if by_source and len(base) + 5 <= out.width:
+        head = _joined(head, base, out.width, "base ")
+    out.print(f"{head}\n")
+    out.print(_table(prepared, lines, columns, out.width))
+    if len(listed) < len(plan.runs):
+        out.print(Text(f"\n {len(listed):,} of {len(plan.runs):,} runs are listed; --all lists every one", style="dim"))
+    if not by_source or [name for name, _ in columns] != list(plan.recipe.sources):
         out.print("")
-        for line in _mixes(prepared):
-            out.print(line)
+        for line in mixscreen.lines(plan.recipe, _mixes(prepared, trunk, listed), out.width):
+            out.print(line, soft_wrap=True)
     references = _references(prepared)
     if references:
         out.print("")
@@ -88,6 +110,15 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
             f"\n tokens   {_count(totals['tokens'])} to train, "
             f"{_count(totals['tokens_if_separate'])} as separate full runs{less}"
         )
+    share = full_runs(plan)
+    if share.phases:
+        out.print(
+            f" phases   {share.phases:,.2f} of a full run beside the trunk's {share.trunk:,.2f}, "
+            f"{share.phases_if_separate:,.2f} separately: {share.phases_if_separate / share.phases:.1f} times less"
+        )
+    if prepared.data.stated:
+        folder = plan.recipe.data.folder
+        out.print(f" data     {folder} is not here: sizes are the recipe's own words, digests unknown")
     for said in _can_detect(prepared):
         out.print(said)
     todo = len(prepared.work.jobs)
@@ -95,6 +126,12 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         out.print(f"\nnext:  {next_command} campaign={plan.campaign}-2   or   {next_command} --rerun")
     else:
         out.print(f"\nnext:  {next_command}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
+
+
+def _joined(line: str, part: str, width: int, anew: str = "") -> str:
+    """`part` after the last of some lines where it fits; else on a line of its own, after the word `anew`."""
+    fits = len(line.rpartition("\n")[2]) + len(part) + 3 <= width
+    return f"{line} · {part}" if fits else f"{line}\n{anew}{part}"
 
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:
@@ -113,6 +150,8 @@ def last_report(campaign: Path) -> dict[str, Any] | None:
 
 def _can_detect(prepared: Prepared) -> list[Text]:
     """Smallest detectable differences, with what they rest on."""
+    from rich.text import Text
+
     sights = _sights(prepared)
     if not sights:
         return []
@@ -165,56 +204,80 @@ def _sight_json(sight: Sight) -> dict[str, Any]:
     }
 
 
-def _table(prepared: Prepared, width: int) -> Table:
+def _table(
+    prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequence[mixscreen.Column], width: int
+) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
     plan = prepared.plan
-    sources = list(plan.recipe.sources)
-    spread = _fits(prepared, width)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("run", no_wrap=True)
     for head in ("at step", "steps", "LR there"):
         table.add_column(head, justify="right", no_wrap=True)
-    for name in sources if spread else []:
+    for name, _ in columns:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("epochs", justify="right", no_wrap=True)
     table.add_column("action")
-    for run in plan.runs:
+    for run in lines:
+        if isinstance(run, Left):
+            table.add_row(Text(f"  … {run.number:,} more{': ' if run.about else ''}{run.about}", style="dim"))
+            continue
         decision = prepared.work.runs[run.id]
         detail = "" if decision.action in ("run", "refuse") else f" ({decision.reason})"
         action = Text(decision.action + detail, style={"refuse": "red", "skip": "dim"}.get(decision.action, ""))
         if run.segment is None:  # a reference: nothing of its training is known
-            table.add_row(_short(run), *["-"] * (len(table.columns) - 2), action)
+            table.add_row(_name(run, width), *["-"] * (len(table.columns) - 2), action)
             continue
         segment = plan.segment(run.segment)
         use = source_use(segment, run.branch_step)
         name, most = max(use.items(), key=lambda item: item[1].epochs)
         lr = _lr_at_branch(run, segment)
         table.add_row(
-            _short(run),
+            _name(run, width),
             "-" if run.branch_step is None else f"{run.branch_step:,}",
             "-" if run.branch_step is None else f"{run.end_step - run.branch_step:,}",
             "-" if lr is None else f"{lr:.1e}",
-            *(f"{run.mix.get(source, 0.0) * 100:.1f}" for source in (sources if spread else [])),
+            *(f"{sum(run.mix.get(source, 0.0) for source in sources) * 100:.1f}" for _, sources in columns),
             Text(f"{name} {most.epochs:.1f}", style="red bold" if most.epochs > MAX_EPOCHS else ""),
             action,
         )
     return table
 
 
-def _fits(prepared: Prepared, width: int) -> bool:
-    """Whether a column a source fits; if not, mixes are listed under the table."""
-    names = max(len(_short(run)) for run in prepared.plan.runs)
-    return 54 + names + sum(max(len(name), 4) + 2 for name in prepared.plan.recipe.sources) <= width
+def _name(run: RunSpec, width: int) -> str:
+    """A run's name; its policy on a line of its own where a narrow screen would cut the numbers."""
+    name, policy = _short(run), policy_label(run.policy or "renormalise").removeprefix("-")
+    if not policy or len(name) + _NUMBERS <= width:
+        return name
+    head, found, rest = name.partition(policy)
+    return f"{head}\n  {found}{rest}"
 
 
-def _mixes(prepared: Prepared) -> list[str]:
-    """Every mix with the runs that train on it."""
-    runs: dict[str, list[str]] = {}
-    for run in prepared.plan.runs:
-        if run.reference is not None:
-            continue
-        mix = "  ".join(f"{name} {share * 100:.1f}" for name, share in run.mix.items() if share)
-        runs.setdefault(mix, []).append(_short(run))
-    return [f" mix   {mix}: {', '.join(names)}" for mix, names in runs.items()]
+def _columns(prepared: Prepared, listed: Sequence[RunSpec], width: int) -> list[mixscreen.Column]:
+    """The columns of shares; where they do not tell every source, mixes are listed under the table."""
+    names = max(len(_short(run)) for run in listed)
+    return mixscreen.columns(prepared.plan.recipe, width - _NUMBERS - names)
+
+
+def _dealt(recipe: Recipe, segment: SegmentSpec) -> dict[str, float]:
+    """The mix that a segment trains on, in the order of the recipe's sources."""
+    shares = _shares(segment.order.phases[-1].weights)
+    return {name: shares[name] for name in recipe.sources if shares.get(name)}
+
+
+def _mixes(
+    prepared: Prepared, trunk: SegmentSpec, listed: Sequence[RunSpec]
+) -> list[tuple[dict[str, float], list[str]]]:
+    """Every mix with the runs that train on it, the trunk's first."""
+    recipe = prepared.plan.recipe
+    base = _dealt(recipe, trunk)
+    runs = {mixscreen.one_line(base): (base, ["trunk"])}
+    for run in listed:
+        if (segment := _segment(prepared, run)) is not None:
+            mix = _dealt(recipe, segment)
+            runs.setdefault(mixscreen.one_line(mix), (mix, []))[1].append(_short(run))
+    return list(runs.values())
 
 
 def _references(prepared: Prepared) -> list[str]:
@@ -238,11 +301,16 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
         "seed": run.seed,
         "trunk_seed": run.trunk_seed,
         "control": run.control,
+        "dropped": list(run.dropped),
+        "policy": run.policy,
+        "added": run.added,
+        "share": run.share,
+        "beside": run.beside,
         "branch_step": run.branch_step,
         "end_step": run.end_step,
         "tokens": run.end_step * segment.training.tokens_per_step if segment else 0,
         "mix": run.mix,
-        "sources": {name: _use_json(u) for name, u in use.items()},
+        "sources": use,
         "lr_at_branch": _lr_at_branch(run, segment) if segment else None,
         "action": decision.action,
         "reason": decision.reason,
@@ -255,32 +323,33 @@ def _segment(prepared: Prepared, run: RunSpec) -> SegmentSpec | None:
     return None if run.segment is None else prepared.plan.segment(run.segment)
 
 
-def _use_json(use: SourceUse) -> dict[str, Any]:
-    return {
-        "tokens": use.tokens,
-        "epochs": use.epochs,
-        "seen_before": use.seen_before,
-        "repeated": use.repeated,
-    }
-
-
 def _lr_at_branch(run: RunSpec, segment: SegmentSpec) -> float | None:
     """LR of the first step of the phase."""
     if run.branch_step is None:
         return None
-    return lr_at(segment.schedule, segment.optimizer.lr, run.branch_step + 1, segment.total_steps)
+    return segment_lr(segment, run.branch_step + 1)
 
 
 def _totals(prepared: Prepared) -> dict[str, Any]:
-    """Of what this plan still has to train; `tokens_if_separate` of a full run for each of its runs."""
+    """Of what this plan still has to train; `tokens_if_separate` of a full run for each of its runs.
+
+    `full_runs` is of the whole plan, whatever of it is done.
+    """
     plan = prepared.plan
     todo = [s for s in plan.segments if prepared.work.segments[s.id].action in ("run", "resume")]
     tokens = sum((s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     # 6 floating-point operations a parameter and token: Kaplan et al., arXiv 2001.08361.
-    flops = sum(6 * parameters(s.model) * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
+    sizes = {id(s.model): parameters(s.model) for s in {id(s.model): s for s in todo}.values()}
+    flops = sum(6 * sizes[id(s.model)] * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
     trained = [(run, segment) for run in plan.runs if (segment := _segment(prepared, run))]
     separate = sum(run.end_step * segment.training.tokens_per_step for run, segment in trained)
-    return {"tokens": tokens, "tokens_if_separate": separate, "flops": flops, "gpu_hours": None}
+    return {
+        "tokens": tokens,
+        "tokens_if_separate": separate,
+        "flops": flops,
+        "gpu_hours": None,
+        "full_runs": asdict(full_runs(plan)),
+    }
 
 
 def _shares(weights: dict[str, int]) -> dict[str, float]:
@@ -292,7 +361,7 @@ def _counted(plan: Plan) -> str:
     """`9 runs`, and the references beside them."""
     references = sum(run.reference is not None for run in plan.runs)
     beside = f" and {references} reference{'s' if references > 1 else ''}" if references else ""
-    return f"{len(plan.runs) - references} runs{beside}"
+    return f"{len(plan.runs) - references:,} runs{beside}"
 
 
 def _short(run: RunSpec) -> str:
@@ -302,6 +371,6 @@ def _short(run: RunSpec) -> str:
 
 def _count(n: float) -> str:
     for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if n >= size:
+        if n >= 0.999995 * size:  # which two digits round up to the next unit
             return f"{n / size:.2f} {unit}"
     return f"{n:.0f}"

@@ -34,7 +34,7 @@ def split_words(words: list[str] | None) -> tuple[str, list[str]]:
     return "tiny", rest
 
 
-def shares(text: str | None, option: str) -> tuple[float, ...] | None:
+def shares(text: str | None, option: str, what: str = "duration") -> tuple[float, ...] | None:
     """'5,10,12.5' -> (0.05, 0.1, 0.125). Raises RecipeError for what is no percentage between 0 and 100."""
     if text is None:
         return None
@@ -45,7 +45,7 @@ def shares(text: str | None, option: str) -> tuple[float, ...] | None:
         except ValueError:
             value = 0.0
         if not 0 < value < 1:
-            message = f"'{word.strip()}' is no duration; give percent between 0 and 100, such as {option} 5,10,20"
+            message = f"'{word.strip()}' is no {what}; give percent between 0 and 100, such as {option} 5,10,20"
             raise RecipeError([Problem(f"{option} {text}", "", message)])
         found.append(value)
     return tuple(dict.fromkeys(found))
@@ -53,8 +53,9 @@ def shares(text: str | None, option: str) -> tuple[float, ...] | None:
 
 def check_policy(text: str | None) -> str | None:
     """The policy as given. Raises RecipeError when it is none."""
-    if text and text not in ("renormalise", "shrink") and not text.startswith("replace:"):
-        message = "unknown policy; give renormalise, shrink or replace:SOURCE"
+    known = ("renormalise", "renormalise-category", "shrink")
+    if text and text not in known and not text.startswith("replace:"):
+        message = "unknown policy; give renormalise, renormalise-category, shrink or replace:SOURCE"
         raise RecipeError([Problem(f"--policy {text}", "", message)])
     return text
 

@@ -43,6 +43,8 @@ class DataFolder:
     """Digest of all benchmark items and held-out texts."""
     sha256: str
     """Digest of all of the above: equal digests, equal data."""
+    stated: bool = False
+    """It is not on this machine: sizes are the recipe's own words, and digests are unknown (joyctl.data.stated)."""
 
 
 def open_folder(path: Path, *, verify: bool = False, recipe: Recipe | None = None) -> DataFolder:

@@ -35,13 +35,14 @@ def trunk_cuts(campaign: Path) -> dict[str, list[Interval]]:
 
 
 def find(campaign: Path, plan: Plan, *, sandbox: bool) -> dict[str, Found]:
-    """What lies in every folder that `plan` names; `sandbox` says whether generated code can run now.
+    """What lies in every folder that `plan` names and that is there; `sandbox` says whether code can run now.
 
     A score that was left out for want of a sandbox counts as missing once there is one; where the answers that it
     needs are not there, so does what generates them.
     """
-    folders = [s.id for s in plan.segments] + [f"runs/{r.id}" for r in plan.runs]
-    return {folder: _found(campaign / folder, sandbox=sandbox) for folder in folders}
+    there = {path.relative_to(campaign).as_posix() for top in ("trunk", "runs") for path in campaign.glob(f"{top}/*/*")}
+    folders = dict.fromkeys([*(s.id for s in plan.segments), *(f"runs/{r.id}" for r in plan.runs)])
+    return {folder: _found(campaign / folder, sandbox=sandbox) for folder in folders if folder in there}
 
 
 def write_plan(campaign: Path, plan: Plan, command: str, versions: Mapping[str, str]) -> None:

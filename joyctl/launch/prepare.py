@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from joyctl.campaign.categories import outline
 from joyctl.campaign.compare import Decision, Work, compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.plan import Plan, plan, wanted_variants
 from joyctl.data.build import build
 from joyctl.data.folder import DataFolder
+from joyctl.data.stated import lacks_data, nothing_to_train_on, stated_folder
 from joyctl.errors import Problem, RecipeError, Refused
 from joyctl.evals.known import require_known
 from joyctl.evals.references import fetch, identify
@@ -45,11 +47,13 @@ def prepare(
     data_root: Path,
     notify: Callable[[str], None],
     sandbox: bool,
+    planning: bool = False,
 ) -> Prepared:
     """Plan a campaign on its data (built if need be) and compare it with its folder; writes no results.
 
+    With `planning`, for a command that trains nothing, the recipe's own words do where its data folder is not here.
     Raises RecipeError for a source that has no data, a grid that the recipe cannot serve or a task that nobody knows,
-    Missing for benchmark data or a reference that is not where the recipe says.
+    Missing for data, benchmark data or a reference that is not where the recipe says.
     """
     if len({point.recipe.data.model_dump_json() for point in points}) > 1:
         raise RecipeError([Problem("override 'data...'", "data", "cannot be swept: one campaign, one data folder")])
@@ -57,14 +61,14 @@ def prepare(
         problem = Problem("override 'references...'", "references", "cannot be swept: give them all, each has its row")
         raise RecipeError([problem])
     for point in points:  # what is wrong is said before anything is made
-        wanted_variants(point, grid)
+        wanted_variants(point, grid, outline(point.recipe))
         if point.suite is not None:
             require_datasets(point.suite, point.benchmarks)
-    data = build(recipe, data_root, progress=notify)
-    for point in points:
-        if point.suite is not None:
-            own = [*map(Path, point.suite.include_path), data.path / "tasks"]
-            require_known(point.recipe.eval.suite, (task.task for task in point.suite.tasks), own)
+    data = _data(recipe, data_root, notify, planning=planning)
+    for name, suite in {point.recipe.eval.suite: point.suite for point in points}.items():
+        if suite is not None:
+            own = [*map(Path, suite.include_path), data.path / "tasks"]
+            require_known(name, (task.task for task in suite.tasks), own)
     references = identify(recipe.references)
     facts = DataFacts(
         folder=str(data.path.resolve()),
@@ -95,6 +99,14 @@ def share_trunks(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
     taken = {name: Decision("skip", reason) for name, reason in prepared.shared.reasons.items()}
     work = replace(prepared.work, segments=prepared.work.segments | taken)
     return replace(prepared, work=work, shared=Offers())
+
+
+def _data(recipe: Recipe, root: Path, notify: Callable[[str], None], *, planning: bool) -> DataFolder:
+    if not lacks_data(recipe, root):
+        return build(recipe, root, progress=notify)
+    if planning:
+        return stated_folder(recipe, root)
+    raise nothing_to_train_on(recipe, root)
 
 
 def fetch_references(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:

@@ -18,6 +18,8 @@ from joyctl.recipe.locate import shown
 from joyctl.recipe.overrides import Override
 from joyctl.recipe.rules import did_you_mean
 
+_BASE_60 = re.compile(r"[0-9]:[0-9]")
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -72,6 +74,20 @@ class Composer:
                     container = wider
                     good.append(override)
             return container, good, problems
+
+    def may_hold_base_60(self, overrides: Sequence[Override]) -> bool:
+        """Whether a file of the config may hold a number such as 12:00:00: told from their texts, without composing."""
+        if self.document.base_60 or any(override.is_group for override in overrides):
+            return True
+        for path, name in self.document.scalars.items():
+            if path[0] != "defaults" or name == "_self_":
+                continue
+            group = path[-1].partition("@")[0] if len(path) == 3 else ""
+            file = self._find(f"{group}/{name}" if group else name)
+            text = file.read_text(encoding="utf-8") if file is not None else None
+            if text is None or "defaults:" in text or _BASE_60.search(text):
+                return True
+        return False
 
     def layers(self, overrides: Sequence[Override]) -> list[Layer]:
         """The files that make up the config; a later one wins over an earlier one."""

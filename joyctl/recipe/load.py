@@ -33,6 +33,7 @@ __all__ = [
     "load_cluster_file",
     "load_recipe",
     "load_recipe_grid",
+    "load_swept",
 ]
 
 T = TypeVar("T", bound=BaseModel)
@@ -64,10 +65,25 @@ def load_recipe_grid(name_or_path: str, overrides: Sequence[str]) -> list[GridPo
 
     The last sweep varies fastest. Raises RecipeError with every problem of every point.
     """
-    loading = _Loading(_recipe_type, "recipe", name_or_path, overrides)
+    return _points(_Loading(_recipe_type, "recipe", name_or_path, overrides))
+
+
+def _points(loading: _Loading[Recipe]) -> list[GridPoint]:
     points = [(_placed(recipe, loading), changed) for recipe, changed in loading.grid()]
     suites = {name: _suite(name, loading) for name in dict.fromkeys(recipe.eval.suite for recipe, _ in points)}
     return [GridPoint(recipe, changed, suites[recipe.eval.suite]) for recipe, changed in points]
+
+
+def load_swept(name_or_path: str, overrides: Sequence[str]) -> tuple[Recipe, list[GridPoint]]:
+    """A campaign's own recipe, the one without the swept keys that its points are measured against, and its points.
+
+    Raises RecipeError with every problem of every point, or else of the recipe itself.
+    """
+    loading = _Loading(_recipe_type, "recipe", name_or_path, overrides)
+    points = _points(loading)
+    if not loading.swept:
+        return points[0].recipe, points
+    return _placed(loading.plain(), loading), points
 
 
 def load_cluster(name_or_path: str = "local", overrides: Sequence[str] = ()) -> Cluster:
@@ -124,6 +140,7 @@ class _Loading(Generic[T]):
         self.fixed = [o for o in self.overrides if not o.is_sweep]
         self.swept = [o for o in self.overrides if o.is_sweep]
         self.alternatives = {o.key: alternatives(o) for o in self.swept}
+        self._compositions: dict[tuple[str, ...], tuple[Container, list[Override], list[Problem]]] = {}
 
     def one(self) -> T:
         """The value, if no override is a sweep."""
@@ -149,6 +166,13 @@ class _Loading(Generic[T]):
             raise RecipeError(sorted(problems, key=place))
         return found
 
+    def plain(self) -> T:
+        """The value without any of the sweeps."""
+        container, kept, problems = self._composed(self.fixed)
+        if problems:
+            raise RecipeError(sorted(problems, key=place))
+        return self.validator.value(copy.deepcopy(container), self.origins(kept))
+
     def origins(self, fixed: Sequence[Override]) -> Origins:
         """Where the values come from that the files and some overrides, and the sweeps, set."""
         return Origins(lambda: self.composer.layers(fixed), [*fixed, *self.swept])
@@ -162,12 +186,9 @@ class _Loading(Generic[T]):
     ) -> None:
         """Compose once, then add every point of the swept values, or its problems."""
         swept = [o for o in self.swept if not o.is_group]
-        container, kept, refused = self.composer.compose(fixed)
+        container, kept, refused = self._composed(fixed)
         problems.update(dict.fromkeys(refused))
         origins = self.origins(kept)
-        # Looking into the files again takes as long as composing them, and almost none holds such a number.
-        if self.composer.document.base_60 or ("defaults",) in self.composer.document.keys:
-            origins.give_back_text(container)
         for values in product(*(self.alternatives[o.key] for o in swept)):
             point = copy.deepcopy(container)
             texts = dict(files)
@@ -180,6 +201,16 @@ class _Loading(Generic[T]):
                 found.append((self.validator.value(point, origins), changed))
             except RecipeError as error:
                 problems.update(dict.fromkeys(error.problems))
+
+    def _composed(self, fixed: Sequence[Override]) -> tuple[Container, list[Override], list[Problem]]:
+        """The container that the files and `fixed` make, composed once, with the overrides in it and the problems."""
+        known = self._compositions.get(key := tuple(override.text for override in fixed))
+        if known is None:
+            known = self._compositions[key] = self.composer.compose(fixed)
+            # Looking into the files again takes as long as composing them, and almost none holds such a number.
+            if self.composer.may_hold_base_60(known[1]):
+                self.origins(known[1]).give_back_text(known[0])
+        return known
 
 
 def _put(container: Container, override: Override, value: Any) -> None:

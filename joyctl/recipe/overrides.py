@@ -94,7 +94,7 @@ def parse_overrides(texts: Sequence[str], roots: Sequence[Path]) -> list[Overrid
 
 def alternatives(override: Override) -> list[tuple[Any, str]]:
     """The values of a sweep, each with its text; raises RecipeError for a kind that has no list of values."""
-    from hydra.core.override_parser.types import QuotedString, Transformer
+    from hydra.core.override_parser.types import QuotedString, RangeSweep, Transformer
     from hydra.errors import HydraException
 
     try:
@@ -103,6 +103,10 @@ def alternatives(override: Override) -> list[tuple[Any, str]]:
     except HydraException as error:
         message = "this kind of sweep has no list of values; give them: key=a,b or key=range(1,4)"
         raise RecipeError([Problem(override.where, "", message)]) from error
+    if isinstance(override.parsed.value(), RangeSweep):
+        # Hydra adds the step up: the sixth of range(0.01,1,0.01) would be 0.060000000000000005, in names too.
+        elements = [round(e, 12) if isinstance(e, float) else e for e in elements]
+        texts = [str(e) if isinstance(e, float) else t for e, t in zip(elements, texts, strict=True)]
     texts = [e.text if isinstance(e, QuotedString) else t for e, t in zip(elements, texts, strict=True)]
     again = [text for text, count in Counter(texts).items() if count > 1]
     if again:

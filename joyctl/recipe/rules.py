@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joyctl.recipe.cluster import LocalCluster, SlurmCluster
-    from joyctl.recipe.types import Base, Data, Mixes, Model, Phase, PublishedNumbers, Reference, Suite, Training
+    from joyctl.recipe.types import (
+        Base,
+        Data,
+        Mixes,
+        Model,
+        Phase,
+        PublishedNumbers,
+        Reference,
+        Schedule,
+        Suite,
+        Training,
+    )
 
 Loc = tuple[str | int, ...]
 
@@ -86,6 +97,24 @@ def check_training(training: Training) -> Iterator[Finding]:
         yield Finding(("tokens",), message, (("seq_len",), ("batch_size",)))
 
 
+def check_schedule(schedule: Schedule) -> Iterator[Finding]:
+    """A cooldown where there can be one, beside the warm-up; nothing that has no effect."""
+    kind = schedule.kind
+    if kind in ("linear", "cosine"):
+        if schedule.cooldown:
+            message = f"{schedule.cooldown}, but kind '{kind}' decays all the way; give wsd or inverse_sqrt, or 0"
+            yield Finding(("cooldown",), message, (("kind",),))
+    elif schedule.warmup + schedule.cooldown > 1:
+        message = f"{schedule.cooldown} and the warm-up's {schedule.warmup} are more than all steps"
+        yield Finding(("cooldown",), message, (("warmup",),))
+    elif kind == "wsd" and schedule.min_lr_factor and not schedule.cooldown:
+        message = f"{schedule.min_lr_factor}, but kind 'wsd' never falls without a 'cooldown'; give one, or 0"
+        yield Finding(("min_lr_factor",), message, (("kind",), ("cooldown",)))
+    if kind == "inverse_sqrt" and not schedule.warmup:
+        message = "0, but kind 'inverse_sqrt' falls as sqrt(warm-up steps / step); give a share above 0"
+        yield Finding(("warmup",), message, (("kind",),))
+
+
 def check_suite(suite: Suite) -> Iterator[Finding]:
     """No task stands twice; clusters hold items; an aggregate has all that it needs."""
     first: dict[str, int] = {}
@@ -118,10 +147,10 @@ def check_published(numbers: PublishedNumbers) -> Iterator[Finding]:
 def check_recipe(
     *,
     sources: Collection[str] | None,
-    mixes: Mapping[str, Collection[str]],
     data: Data | None,
     model: Model | None,
     training: Training | None,
+    schedule: Schedule | None,
     phase: Phase | None,
     policy: str | None,
     references: Mapping[str, Reference],
@@ -129,14 +158,10 @@ def check_recipe(
 ) -> Iterator[Finding]:
     """What holds between sections; a section that is not valid in itself is None and is passed over."""
     if sources is not None:
-        for mix, names in mixes.items():
-            for name in names:
-                if name not in sources:
-                    yield Finding(("mixes", mix, name), _unknown_source(name, sources), at_key=True)
         if policy is not None and policy.startswith("replace:"):
             name = policy.removeprefix("replace:")
             if name not in sources:
-                yield Finding(("phase", "policy"), _unknown_source(name, sources))
+                yield Finding(("phase", "policy"), unknown_source(name, sources))
         if data is not None and data.world is not None:
             for name in sources:
                 if name not in world_sources:
@@ -148,6 +173,8 @@ def check_recipe(
     if phase is not None:
         for key, shares in (("durations", phase.durations), ("drop_at", phase.drop_at)):
             yield from _check_shares(("phase", key), shares, training)
+    if schedule is not None:
+        yield from _check_cooldown(schedule, training, phase)
     first: dict[tuple[str, str | None], str] = {}
     for name, reference in references.items():
         other = first.setdefault((reference.model, reference.revision), name)
@@ -276,14 +303,30 @@ def check_prices(cluster: LocalCluster | SlurmCluster, keys: Sequence[str]) -> I
         yield Finding((given[0],), "in what? Give 'currency' as well, such as EUR")
 
 
-def _unknown_source(name: str, sources: Collection[str]) -> str:
+def unknown_source(name: str, sources: Collection[str]) -> str:
+    """That there is no such source, with the one likely meant or all that there are."""
     hint = did_you_mean(name, sources) or f"; the sources are {', '.join(sorted(map(str, sources)))}"
     return f"unknown source '{name}'{hint}"
 
 
+_LENGTH: tuple[Loc, ...] = (("training", "tokens"), ("training", "seq_len"), ("training", "batch_size"))
+"""The keys that make the number of steps."""
+
+
+def _check_cooldown(schedule: Schedule, training: Training | None, phase: Phase | None) -> Iterator[Finding]:
+    """A cooldown is some steps, so is the warm-up that inverse_sqrt rests on, and a shape is that of some fall."""
+    for key in ("warmup", "cooldown") if schedule.kind == "inverse_sqrt" else ("cooldown",):
+        share = getattr(schedule, key)
+        if training is not None and share and not round(share * training.steps):
+            message = f"{share} of {training.steps:,} steps rounds to no step at all"
+            yield Finding(("schedule", key), message, _LENGTH)
+    if schedule.cooldown_shape != "linear" and not schedule.cooldown and phase is not None and phase.lr == "continue":
+        message = "nothing falls by it; give 'cooldown', with kind wsd or inverse_sqrt, or phase.lr: redecay"
+        yield Finding(("schedule", "cooldown_shape"), message, (("schedule", "cooldown"), ("phase", "lr")))
+
+
 def _check_shares(loc: Loc, shares: Sequence[float], training: Training | None) -> Iterator[Finding]:
     """Every share of all steps is some steps, not all, and no other share's."""
-    length = tuple(("training", key) for key in ("tokens", "seq_len", "batch_size"))
     first_with: dict[int, float] = {}
     for i, share in enumerate(shares):
         first = shares.index(share)
@@ -299,4 +342,4 @@ def _check_shares(loc: Loc, shares: Sequence[float], training: Training | None) 
                 message = f"{share} of {total:,} steps rounds to {steps:,}, as {first_with[steps]} does"
             else:
                 continue
-            yield Finding((*loc, i), message, length)
+            yield Finding((*loc, i), message, _LENGTH)

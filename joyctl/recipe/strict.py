@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from joyctl.recipe import rules
+from joyctl.recipe import mixrules, rules
 
 # Editors and joyctl's own messages show `patternErrorMessage` where a pattern does not match.
 NAME = "use lower-case letters, digits and '_', beginning with a letter"
@@ -16,7 +16,6 @@ _FOLDER = "use lower-case letters, digits, '.', '_' and '-', beginning with a le
 _METRIC = "give metric,filter as lm-eval names them, such as acc_norm,none"
 _REFERENCE = "use lower-case letters, digits, '_' and '-', beginning with a letter or digit"
 _POLICY = "give renormalise, renormalise-category, shrink or replace:<source>"
-_WITHIN = "give tokens, uniform, temperature:T or weights by source"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", json_schema_extra={"patternErrorMessage": NAME})]
 FolderName = Annotated[
@@ -35,16 +34,12 @@ DropPolicy = Annotated[
         json_schema_extra={"patternErrorMessage": _POLICY},
     ),
 ]
-Within = (
-    Annotated[
-        str,
-        Field(
-            pattern=r"^(tokens|uniform|temperature:[0-9]+(\.[0-9]+)?)$",
-            json_schema_extra={"patternErrorMessage": _WITHIN},
-        ),
-    ]
-    | dict[Name, Weight]
-)
+Within = Annotated[
+    # The schema is for editors: what does not fit is told by the check, once and not for each choice.
+    Annotated[str, Field(json_schema_extra={"pattern": mixrules.WAY, "patternErrorMessage": mixrules.WITHIN})]
+    | dict[str, float],
+    BeforeValidator(mixrules.check_within),
+]
 MetricAndFilter = Annotated[
     str, Field(pattern=r"^[^,\s]+,[^,\s]+$", json_schema_extra={"patternErrorMessage": _METRIC})
 ]

@@ -81,7 +81,9 @@ class Optimizer(Strict):
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment; LionW has none."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """Decoupled weight decay; as in torchtitan it applies to all parameters."""
+    """Decoupled weight decay; as in torchtitan a step takes lr * weight_decay of all parameters. The paper's and
+    llm-foundry's LionW takes lr / peak lr * weight_decay: divide theirs by the peak LR. Their 1.2e-4 at a peak LR of
+    1.2e-4 is 1.0 here."""
     grad_clip: float = Field(default=1.0, gt=0)
     """Largest global norm of the gradient."""
 
@@ -98,9 +100,14 @@ class Schedule(Strict):
     """Share of all steps, the last ones, in which `wsd` and `inverse_sqrt` fall to the LR at the last step; without
     it they never do."""
     cooldown_shape: Literal["linear", "one_minus_sqrt"] = "linear"
-    """Shape of that fall: a straight line, or 1 - sqrt(progress) (arXiv 2405.18392)."""
+    """Shape of that fall: a straight line, or 1 - sqrt(progress) (arXiv 2405.18392). Also that of a phase's fall to
+    zero under `phase.lr: redecay`, whatever the kind."""
     min_lr_factor: float = Field(default=0.0, ge=0, le=1)
-    """LR at the last step as a share of the peak."""
+    """LR at the last step as a share of the peak; `inverse_sqrt` falls no further at any step."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        return self._refuse(rules.check_schedule(self))
 
 
 class Average(Strict):

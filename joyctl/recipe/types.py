@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from joyctl.recipe import rules
+from joyctl.recipe import mixrules, rules
 from joyctl.recipe.scored import Aggregate, Eval, PublishedNumbers, Reference, Suite, SuiteTask
 from joyctl.recipe.strict import Category, FolderName, Name, ReferenceName, Strict, Weight, Within
 from joyctl.recipe.training import Average, Base, Model, Optimizer, Phase, Schedule, Training
@@ -68,7 +68,9 @@ class Source(Strict):
     tokens: int | None = Field(default=None, gt=0)
     """How many tokens it has, as far as is known: for planning before its data is there, which then counts."""
     max_epochs: float | None = Field(default=None, gt=0)
-    """How often a run may see it at most."""
+    """How often a run may see it at most, in trunk and phase together."""
+    in_mixes: bool = True
+    """Whether mixes by category give it a share; false for a dataset that is only probed."""
     dataset: str | None = Field(default=None, min_length=1)
     """Where it comes from: its name on the Hugging Face hub."""
     about: str | None = Field(default=None, min_length=1)
@@ -132,16 +134,20 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        return self._refuse(
-            rules.check_recipe(
-                sources=self.sources,
-                mixes={"base": self.mixes.base, "upsampled": self.mixes.upsampled},
-                data=self.data,
-                model=self.model,
-                training=self.training,
-                phase=self.phase,
-                policy=self.phase.policy,
-                references=self.references,
-                world_sources=MICRO_WORLD_SOURCES,
-            )
+        between = rules.check_recipe(
+            sources=self.sources,
+            data=self.data,
+            model=self.model,
+            training=self.training,
+            schedule=self.schedule,
+            phase=self.phase,
+            policy=self.phase.policy,
+            references=self.references,
+            world_sources=MICRO_WORLD_SOURCES,
         )
+        mixed = mixrules.check_mixed(
+            {name: source.category for name, source in self.sources.items()},
+            vars(self.mixes),
+            frozenset(name for name, source in self.sources.items() if not source.in_mixes),
+        )
+        return self._refuse([*between, *mixed])

@@ -13,10 +13,11 @@ from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.cluster import Cluster, LocalCluster, SlurmCluster
 from joyctl.recipe.compose import reason
 from joyctl.recipe.document import dotted
+from joyctl.recipe.mixrules import check_mixed
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.rules import Finding, check_recipe
 from joyctl.recipe.schema import type_schema
-from joyctl.recipe.types import MICRO_WORLD_SOURCES, Data, Model, Phase, Recipe, Reference, Training
+from joyctl.recipe.types import MICRO_WORLD_SOURCES, Data, Model, Phase, Recipe, Reference, Schedule, Training
 from joyctl.recipe.words import explain, mismatch
 
 T = TypeVar("T", bound=BaseModel)
@@ -137,16 +138,19 @@ def _between_valid_sections(container: Container) -> Iterator[Finding]:
         except ValidationError:
             return {}
 
-    mixes = container.get("mixes")
-    mixes = mixes if isinstance(mixes, dict) else {}
+    sources, mixes = (container.get(name) for name in ("sources", "mixes"))
+    if isinstance(sources, dict) and isinstance(mixes, dict):
+        said = {str(name): source if isinstance(source, dict) else {} for name, source in sources.items()}
+        outside = frozenset(name for name, source in said.items() if source.get("in_mixes") is False)
+        yield from check_mixed({name: source.get("category") for name, source in said.items()}, mixes, outside)
     phase = container.get("phase")
     policy = phase.get("policy") if isinstance(phase, dict) else None
     yield from check_recipe(
         sources=names(container.get("sources")),
-        mixes={mix: names(mixes.get(mix)) or [] for mix in ("base", "upsampled")},
         data=section("data", Data),
         model=section("model", Model),
         training=section("training", Training),
+        schedule=section("schedule", Schedule) if "schedule" in container else Schedule(),
         phase=section("phase", Phase),
         policy=policy if isinstance(policy, str) else None,
         references=references(),

@@ -29,8 +29,10 @@ def explain(error: ErrorDetails, schema: Schema) -> Finding | None:
     if kind == "too_short" and value:
         return None  # its items are at fault, and each has said so
     if loc and loc[-1] == "[key]":
-        message = f"'{value}' cannot be a name here"
-        rule = schemas.at(schema, loc[:-2]).get("propertyNames", {}).get("patternErrorMessage")
+        names = schemas.at(schema, loc[:-2]).get("propertyNames", {})
+        if "enum" in names:
+            return Finding(loc[:-1], mismatch(value, names, error["msg"]), at_key=True)
+        message, rule = f"'{value}' cannot be a name here", names.get("patternErrorMessage")
         return Finding(loc[:-1], f"{message}; {rule}" if rule else message, at_key=True)
     node = schemas.at(schema, loc)
     inside = tuple((*loc, key) for key in value) if isinstance(value, dict) else ()

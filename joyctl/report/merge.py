@@ -14,7 +14,7 @@ from joyctl.report.references import without_references
 from joyctl.report.results import CampaignResults, MissingScore
 from joyctl.store.fingerprint import changed_keys
 
-_BASE = ("data", "sources", "mixes.base", "model", "training", "optimizer", "schedule")
+_BASE = ("data", "sources", "mixes.by", "mixes.base", "mixes.within", "model", "training", "optimizer", "schedule")
 """Sections of a recipe that determine the base run."""
 _ELSEWHERE = "not among its scored tasks"
 
@@ -83,7 +83,11 @@ def _of_base(recipe: Mapping[str, Any]) -> dict[str, Any]:
         for part in path.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         found[path] = value
+    # A recipe from before mixes by category has neither key.
+    found["mixes.by"], found["mixes.within"] = found["mixes.by"] or "source", found["mixes.within"] or {}
     mix = found["mixes.base"]
+    if found["mixes.by"] == "category":
+        return found
     if isinstance(mix, dict) and isinstance(found["sources"], dict):
         found["sources"] = {name: source for name, source in found["sources"].items() if mix.get(name)}
         found["mixes.base"] = {name: weight for name, weight in mix.items() if weight}

@@ -226,6 +226,8 @@ def policy_words(policy: str) -> str:
     kind, _, source = policy.partition(":")
     if kind == "replace":
         return f"its share given to {source}"
+    if kind == "renormalise-category":
+        return "its share spread over the others of its category"
     if kind == "shrink":
         return "its share left out: fewer tokens"
     return "its share spread over the others in proportion"

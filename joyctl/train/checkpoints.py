@@ -42,8 +42,12 @@ def remove(checkpoint: Path) -> None:
     shutil.rmtree(checkpoint)
 
 
-def require_full(checkpoint: Path) -> None:
-    """Raise unless training can go on from it: Missing when it is not there, Refused when it is not whole."""
+def require_full(checkpoint: Path, optimizer: str) -> None:
+    """Raise unless training with `optimizer` can go on from it.
+
+    Missing when it is not there; Refused when it is not whole, or was written with another optimizer: AdamW's state has
+    all that LionW looks for, so torchtitan would take AdamW's first moment for LionW's without a word.
+    """
     if not checkpoint.is_dir():
         raise Missing(f"{checkpoint}: the parent's checkpoint is not there", hint="Train the parent segment first.")
     if not is_complete(checkpoint):
@@ -55,3 +59,9 @@ def require_full(checkpoint: Path) -> None:
     lacking = [what for prefix, what in NEEDED.items() if not any(key.startswith(prefix) for key in there)]
     if lacking:
         raise Refused(f"{checkpoint} cannot be branched from: it lacks {', '.join(lacking)}")
+    adamw = any(key.startswith("optimizer.state.") and key.endswith(".exp_avg_sq") for key in there)
+    if adamw != (optimizer == "adamw"):
+        raise Refused(
+            f"{checkpoint} holds the state of {'AdamW' if adamw else 'LionW'}, the optimizer here is {optimizer}",
+            hint=f"Give optimizer.name: {'adamw' if adamw else 'lionw'}, or train the base run with {optimizer} too.",
+        )

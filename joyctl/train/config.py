@@ -7,19 +7,18 @@ from pathlib import Path
 
 from torchtitan.components.checkpointer import CheckpointManager
 from torchtitan.components.loss import CrossEntropyLoss
-from torchtitan.components.optimizer import OptimizersContainer, default_adamw
 from torchtitan.config import CommConfig, DebugConfig, ParallelismConfig, TrainingConfig
 from torchtitan.distributed.activation_checkpoint import SelectiveAC
 from torchtitan.tools import utils as titan
 
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
-from joyctl.recipe.types import Optimizer
 from joyctl.store import layout
 from joyctl.train.loader import OrderedLoader
 from joyctl.train.lr import GlobalStepLR
 from joyctl.train.metrics import JsonlMetrics
 from joyctl.train.model import model_spec
+from joyctl.train.optimizers import optimizer_config
 from joyctl.train.trainer import NoTokenizer, SegmentTrainer
 
 
@@ -45,10 +44,8 @@ def trainer_config(
         dump_folder=str(folder.absolute()),
         tokenizer=NoTokenizer.Config(),
         loss=CrossEntropyLoss.Config(global_vocab_size=spec.model.vocab_size),
-        optimizer=_adamw(spec.optimizer),
-        lr_scheduler=GlobalStepLR.Config(
-            warmup_steps=0, schedule=spec.schedule, peak=spec.optimizer.lr, horizon=spec.total_steps
-        ),
+        optimizer=optimizer_config(spec.optimizer),
+        lr_scheduler=GlobalStepLR.Config(segment=spec),
         training=TrainingConfig(
             local_batch_size=batch_size // (ranks * microbatches),
             global_batch_size=batch_size,
@@ -75,14 +72,3 @@ def trainer_config(
         comm=CommConfig(trace_buf_size=0),
         debug=DebugConfig(seed=spec.init_seed, enable_structured_logging=False),
     )
-
-
-def _adamw(optimizer: Optimizer) -> OptimizersContainer.Config:
-    config = default_adamw(
-        lr=1.0,  # GlobalStepLR multiplies it by the LR
-        betas=optimizer.betas,
-        eps=optimizer.eps,
-        weight_decay=optimizer.weight_decay,
-    )
-    config.implementation = "fused"
-    return config

@@ -38,6 +38,8 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
         """id of the segment, for messages."""
 
     _file: TextIO | None = None
+    lr_in_use: float
+    """LR that the optimizer holds as the step begins; to be set before every step."""
 
     def start(self, folder: Path, order: Order, *, first: int, done: int, batch_size: int, seq_len: int) -> None:
         """Keep the lines of steps first+1..done, drop later ones, and append from there.
@@ -57,7 +59,7 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
         grad_norm: float,
         extra_metrics: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write one step; `extra_metrics` holds the LR that the step used under `lr/AdamW`.
+        """Write one step, with the LR that the optimizer used in it; torchtitan's word for it is the schedule's.
 
         Raises Diverged for a gradient that is not finite: the parameters are spoilt, though the loss that
         torchtitan looks at was computed before.
@@ -72,7 +74,7 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
         line = {
             "step": step,
             "loss": global_avg_loss,
-            "lr": (extra_metrics or {})["lr/AdamW"],
+            "lr": self.lr_in_use,
             "grad_norm": grad_norm,
             "tokens": row * self._seq_len,
             "rows": self._order.counts(row),

@@ -66,7 +66,7 @@ def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> N
     if (parent_checkpoint is None) != (spec.start_step == 0):
         raise Refused(f"{spec.id} starts at step {spec.start_step}; parent checkpoint: {parent_checkpoint}")
     if parent_checkpoint is not None and checkpoints.newest(folder) is None:
-        checkpoints.require_full(parent_checkpoint)
+        checkpoints.require_full(parent_checkpoint, spec.optimizer.name)
     for name, expected in spec.source_sha256.items():
         path = Path(spec.data_folder) / "sources" / name / "source.json"
         if not path.exists():

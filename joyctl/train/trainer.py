@@ -19,11 +19,13 @@ from torchtitan.tools import utils as titan
 from torchtitan.tools.logging import logger
 from torchtitan.trainer import Trainer
 
-from joyctl.campaign.schedule import lr_at
+from joyctl.campaign.schedule import segment_lr, takes_over
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
 from joyctl.train import checkpoints, ranks
+from joyctl.train.lr import lr_in_use
 from joyctl.train.metrics import diverged
+from joyctl.train.optimizers import Settings, refuse_changed_settings, settings_of
 
 
 class NoTokenizer(BaseTokenizer):  # type: ignore[misc]
@@ -121,7 +123,9 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """Load the newest checkpoint, own or parent's; returns the step it was taken at."""
         segment, batch_size = self.segment, self.segment.training.batch_size
         own = checkpoints.newest(self.folder)
-        if not self.checkpointer.load(step=-1):
+        asked = settings_of(self.optimizers)
+        restored = self.checkpointer.load(step=-1)
+        if not restored:
             self._init_whole()
         expected = segment.start_step if own is None else own
         if self.step != expected:
@@ -131,15 +135,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
                 f"{segment.id}: the checkpoint of step {expected} stands at row {self.dataloader.row} of the data, "
                 f"{batch_size} rows a step make {expected * batch_size}"
             )
-        due = lr_at(segment.schedule, segment.optimizer.lr, expected + 1, segment.total_steps)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                # The first step uses what the checkpoint holds, whatever the schedule says.
-                if group["lr"] != due:
-                    raise Refused(
-                        f"{segment.id}: the checkpoint of step {expected} would go on with LR {group['lr']:g}, "
-                        f"the schedule says {due:g}"
-                    )
+        self._check_optimizer(expected, asked, restored)
         if dist.get_rank() == 0:
             checkpoints.keep_only(self.folder, own)
             self.metrics_processor.start(
@@ -152,6 +148,17 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             )
         logger.info("Training %s from step %d to %d", segment.id, expected, segment.end_step)
         return expected
+
+    def _check_optimizer(self, step: int, asked: Settings, restored: bool) -> None:
+        """Refuse what a checkpoint of `step` restored that is not the segment's, and hold the LR that is due."""
+        segment = self.segment
+        checkpoint = f"{segment.id}: the checkpoint of step {step}"
+        refuse_changed_settings(checkpoint, asked, settings_of(self.optimizers))
+        if restored and not takes_over(segment, step, lr := lr_in_use(self.optimizers)):
+            raise Refused(
+                f"{checkpoint} would go on with LR {lr:g}, the schedule says {segment_lr(segment, step + 1):g}"
+            )
+        self.lr_schedulers.stand_at(step)
 
     def _init_whole(self) -> None:
         """Give sharded parameters on the CPU the initial values that one process would draw.
@@ -183,6 +190,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         return _Next(int(highest))
 
     def _step(self, batches: Any) -> None:
+        self.metrics_processor.lr_in_use = lr_in_use(self.optimizers)
         try:
             self.train_step(batches)
         except RuntimeError as error:
