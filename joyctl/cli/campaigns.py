@@ -348,17 +348,10 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
             assert found is not None
             run_on_slurm(prepared, cluster, cluster_name, found, command=command, again=_again(), as_json=asked.as_json)
         else:
-            from joyctl.cli.running import run_here
+            from joyctl.cli.running import run_here, say_what_is_not_run
 
-            _say_what_is_not_run(prepared, unsafe)
+            say_what_is_not_run(prepared, unsafe)
             run_here(prepared, cluster, command=command, as_json=asked.as_json)
-
-
-def _say_what_is_not_run(prepared: Prepared, unsafe: bool) -> None:
-    from joyctl.evals.sandbox import probe
-
-    if not unsafe and any(run.eval.runs_code for run in prepared.plan.runs) and (why := probe()):
-        note(f"generated code will not be run, its scores stay open: no sandbox: {why}; or --unsafe-code")
 
 
 def _warm_up_while_making_data(loaded: _Loaded, asked: _Asked) -> None:
