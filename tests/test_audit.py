@@ -191,7 +191,7 @@ def test_rows_shown_again_are_a_warning_with_their_number_and_a_failure_only_abo
         p = under_cap(planned(data, Grid(durations=(0.2,))), cap)
         levels[cap] = next(c for c in audit(p, known(data)) if c.check == "unseen rows")
     assert levels[None].level == levels[2.0].level == "warning"
-    assert levels[None].said == "the phase shows again: math 6,080 tokens (1.8 epochs)"  # (288 + 592 - 500) * 16
+    assert levels[None].said == "the phase shows again: math 6,080 tokens (1.76 epochs)"  # (288 + 592 - 500) * 16
     assert levels[1.5].level == "failure" and "math is seen 1.8 times, 1.5 are allowed" in levels[1.5].said
     assert levels[1.5].remedy is not None and "max_epochs" in levels[1.5].remedy
 

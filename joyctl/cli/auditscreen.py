@@ -39,9 +39,13 @@ def audit_or_refuse(prepared: Prepared) -> None:
     if failures:
         raise refusal(prepared, checked)
     note(summary(prepared, checked))
+    warnings: dict[str, list[Checked]] = {}
     for each in checked:
         if each.level == "warning":
-            note(f"  ! {each.check}: {_whom(each)}{each.said}")
+            warnings.setdefault(each.check, []).append(each)
+    for check, found in warnings.items():  # the first of each check; the plan's audit lists all
+        more = sum(len(each.subjects) for each in found[1:])
+        note(f"  ! {check}: {_whom(found[0])}{found[0].said}{f'; {more:,} more like it' if more else ''}")
 
 
 def show_audit(prepared: Prepared, *, as_json: bool) -> None:
@@ -105,12 +109,12 @@ def print_audit(prepared: Prepared, checked: Sequence[Checked], console: Console
         table.add_row(Text(f" {_SIGNS[worst]}", style=_STYLES[worst]), check, f"{good:,} of {total:,}", _outcome(of))
     out.print(Text(f"\n{summary(prepared, checked)}", style="bold"))
     out.print(table)
-    for each in checked:
-        if each.level != "ok":
-            text = f" {_SIGNS[each.level]} {each.check}: {_whom(each)}{each.said}"
-            out.print(Text(text, style=_STYLES[each.level]), soft_wrap=True)
-            if each.remedy:
-                out.print(f"   {each.remedy}", soft_wrap=True, markup=False)
+    unsound = [each for each in checked if each.level != "ok"]
+    for each, after in zip(unsound, [*unsound[1:], None], strict=True):
+        text = f" {_SIGNS[each.level]} {each.check}: {_whom(each)}{each.said}"
+        out.print(Text(text, style=_STYLES[each.level]), soft_wrap=True)
+        if each.remedy and (after is None or (after.check, after.remedy) != (each.check, each.remedy)):
+            out.print(f"   {each.remedy}", soft_wrap=True, markup=False)
 
 
 def audit_json(checked: Sequence[Checked]) -> list[dict[str, Any]]:
