@@ -177,9 +177,10 @@ def test_ablations_need_no_control_of_their_controls() -> None:
     assert {s for c in checked if c.check == "control" for s in c.subjects} == {r.id for r in p.runs}
 
 
-def capped(cap: float | None) -> dict[str, Any]:
-    sources = {name: {"category": "domain"} for name in ("web", "math", "code", "facts")}
-    return {**sources, "math": {"category": "domain", **({"max_epochs": cap} if cap else {})}}
+def under_cap(p: Plan, cap: float | None) -> Plan:
+    """The same under a recipe with a cap on math, with which no such plan would be made: planning refuses it."""
+    sources = {name: source.model_dump() for name, source in p.recipe.sources.items()}
+    return replace(p, recipe=recipe(sources={**sources, "math": {**sources["math"], "max_epochs": cap}}))
 
 
 # 1,600 rows of the phase at 20 % are 592 of math, after 288 in the trunk.
@@ -187,10 +188,10 @@ def test_rows_shown_again_are_a_warning_with_their_number_and_a_failure_only_abo
     data = facts(tokens={"web": 1_000_000, "math": 8_001, "code": 1_000_000, "facts": 1_000_000})  # 500 rows
     levels: dict[float | None, Checked] = {}
     for cap in (None, 1.5, 2.0):
-        p = planned(data, Grid(durations=(0.2,)), sources=capped(cap))
+        p = under_cap(planned(data, Grid(durations=(0.2,))), cap)
         levels[cap] = next(c for c in audit(p, known(data)) if c.check == "unseen rows")
     assert levels[None].level == levels[2.0].level == "warning"
-    assert levels[None].said == "the phase shows again: math 6,080 tokens (1.8 epochs)"  # (288 + 592 - 500) * 16
+    assert levels[None].said == "the phase shows again: math 6,080 tokens (1.76 epochs)"  # (288 + 592 - 500) * 16
     assert levels[1.5].level == "failure" and "math is seen 1.8 times, 1.5 are allowed" in levels[1.5].said
     assert levels[1.5].remedy is not None and "max_epochs" in levels[1.5].remedy
 
@@ -198,7 +199,7 @@ def test_rows_shown_again_are_a_warning_with_their_number_and_a_failure_only_abo
 def test_a_source_that_the_phase_leaves_out_cannot_be_above_its_cap() -> None:
     data = facts(tokens={"web": 1_000_000, "math": 1_601, "code": 1_000_000, "facts": 1_000_000})  # 100 rows
     grid = Grid(drops=(("math",),), drop_at=(0.2,))
-    p = planned(data, grid, sources=capped(1.0))
+    p = under_cap(planned(data, grid), 1.0)
     assert failures(audit(p, known(data)))["unseen rows"].subjects == ("upsample-20/s0",)
 
 

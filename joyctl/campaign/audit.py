@@ -173,21 +173,23 @@ class _Auditor:
         batch, length = spec.training.batch_size, spec.training.seq_len
         before = self._before(spec.order, spec.start_step * batch)
         end = self._before(spec.order, spec.end_step * batch)
-        above, again = [], []
+        above, again, most = [], [], 0.0
         for name in sorted(end):
             rows, shown = spec.order.rows[name], end[name]
             repeated = max(0, shown - max(rows, before[name]))
             source = self.plan.recipe.sources.get(name)
             cap = source.max_epochs if source else None
-            if cap is not None and shown > cap * rows + 1 and shown > before[name]:  # the deal rounds to rows
+            if cap is not None and shown > cap * rows + 2 and shown > before[name]:  # the deal rounds to a row, twice
                 above.append(f"{name} is seen {shown / rows:.1f} times, {cap:g} are allowed")
             elif repeated:
-                again.append(f"{name} {repeated * length:,} tokens ({shown / rows:.1f} epochs)")
+                again.append(f"{name} {repeated * length:,} tokens ({shown / rows:.2f} epochs)")
+                most = max(most, shown / rows)
         if above:
             remedy = "Raise sources.<name>.max_epochs, give it less weight, or shorten the phase."
             return "failure", "; ".join(above), remedy
         if again:
-            remedy = "More than 4 epochs cost quality; sources.<name>.max_epochs sets a limit."
+            costs = "Up to 4 epochs cost next to nothing" if most <= MAX_EPOCHS else "More than 4 epochs cost quality"
+            remedy = f"{costs} (arXiv 2305.16264); sources.<name>.max_epochs sets a limit."
             return "warning", f"the phase shows again: {', '.join(again)}", remedy
         return "ok", "the phase shows no row again", None
 
@@ -273,6 +275,7 @@ def _optimizer(spec: SegmentSpec, parent: SegmentSpec) -> Verdict:
         if mine is not trunk and mine != trunk
         for key in type(mine).model_fields
         if getattr(mine, key) != getattr(trunk, key)
+        and not (key == "eps" and spec.optimizer.name == "lionw")  # which has none
     ]
     if differs:
         said = f"{', '.join(differs)} would silently come from the trunk's checkpoint"

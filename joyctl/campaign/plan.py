@@ -168,7 +168,7 @@ class _Planner:
         if self.elsewhere:
             whole = self._trunk_segment(point, seed, folder, self.first, point.recipe.training.steps)
             others = self.elsewhere.get(trunk_fingerprint(whole), ())
-        return usable(self.cuts.get(folder, ()), others)
+        return usable(self.cuts.get(folder, ()), others, self.first)
 
     def _trunk_folder(self, point: Point, seed: int) -> str:
         known = self._trunk_folders.get((id(point), seed))

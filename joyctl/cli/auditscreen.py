@@ -13,7 +13,8 @@ from joyctl.campaign.audit import Checked, Level, branches
 from joyctl.cli.words import note
 from joyctl.errors import Refused
 from joyctl.launch.audit import audit_campaign, damaged
-from joyctl.launch.prepare import Prepared
+from joyctl.launch.disk import set_aside
+from joyctl.launch.prepare import Prepared, replace_drifted
 
 _SIGNS: dict[Level, str] = {"ok": "✓", "warning": "!", "failure": "✗"}
 _STYLES: dict[Level, str] = {"ok": "green", "warning": "yellow", "failure": "red bold"}
@@ -27,6 +28,8 @@ def audit_or_refuse(prepared: Prepared) -> None:
 
     Raises Refused, with every failure and its remedy, where anything failed.
     """
+    for said in prepared.shared.damaged:
+        note(said)
     if not prepared.work.jobs:
         return  # nothing begins, so nothing can begin wrongly
     checked = audit_campaign(prepared, digests=False)
@@ -34,9 +37,21 @@ def audit_or_refuse(prepared: Prepared) -> None:
     if failures:
         raise refusal(prepared, checked)
     note(summary(prepared, checked))
+    warnings: dict[str, list[Checked]] = {}
     for each in checked:
         if each.level == "warning":
-            note(f"  ! {each.check}: {_whom(each)}{each.said}")
+            warnings.setdefault(each.check, []).append(each)
+    for check, found in warnings.items():  # the first of each check; the plan's audit lists all
+        more = sum(len(each.subjects) for each in found[1:])
+        note(f"  ! {check}: {_whom(found[0])}{found[0].said}{f'; {more:,} more like it' if more else ''}")
+
+
+def set_aside_unfit(prepared: Prepared) -> None:
+    """Set aside what other settings made and what is damaged, so that it is done anew."""
+    if prepared.work.refused:
+        note(f"set aside in {replace_drifted(prepared)}")
+    if broken := damaged(audit_campaign(prepared, digests=False)):
+        note(f"set aside in {set_aside(prepared.folder, broken)}: {', '.join(broken)}")
 
 
 def refusal(prepared: Prepared, checked: tuple[Checked, ...]) -> Refused:
@@ -76,12 +91,12 @@ def print_audit(prepared: Prepared, checked: Sequence[Checked], console: Console
         table.add_row(Text(f" {_SIGNS[worst]}", style=_STYLES[worst]), check, f"{good:,} of {total:,}", _outcome(of))
     out.print(Text(f"\n{summary(prepared, checked)}", style="bold"))
     out.print(table)
-    for each in checked:
-        if each.level != "ok":
-            text = f" {_SIGNS[each.level]} {each.check}: {_whom(each)}{each.said}"
-            out.print(Text(text, style=_STYLES[each.level]), soft_wrap=True)
-            if each.remedy:
-                out.print(f"   {each.remedy}", soft_wrap=True, markup=False)
+    unsound = [each for each in checked if each.level != "ok"]
+    for each, after in zip(unsound, [*unsound[1:], None], strict=True):
+        text = f" {_SIGNS[each.level]} {each.check}: {_whom(each)}{each.said}"
+        out.print(Text(text, style=_STYLES[each.level]), soft_wrap=True)
+        if each.remedy and (after is None or (after.check, after.remedy) != (each.check, each.remedy)):
+            out.print(f"   {each.remedy}", soft_wrap=True, markup=False)
 
 
 def audit_json(checked: Sequence[Checked]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from joyctl.cli.words import (
     shares,
     split_words,
 )
-from joyctl.errors import Problem, RecipeError
+from joyctl.errors import Problem, RecipeError, Refused
 
 if TYPE_CHECKING:
     from joyctl.campaign.grid import Grid, Point, Probe
@@ -282,12 +282,14 @@ def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False, planning
 
 def _show(prepared: Prepared, asked: _Asked, cluster: Cluster, *, every: bool = False, audit: bool = False) -> None:
     """The plan; with `audit` every check with checksums, and exit code 4 where one failed."""
-    from joyctl.cli.auditscreen import audit_json, print_audit
     from joyctl.cli.planscreen import plan_json, print_plan
-    from joyctl.errors import Refused
-    from joyctl.launch.audit import audit_campaign
 
-    checked = audit_campaign(prepared, digests=True) if audit else None
+    checked = None
+    if audit:
+        from joyctl.cli.auditscreen import audit_json, print_audit
+        from joyctl.launch.audit import audit_campaign
+
+        checked = audit_campaign(prepared, digests=True)
     if asked.as_json:
         typer.echo(plan_json(prepared, cluster, None if checked is None else audit_json(checked)))
     else:
@@ -302,7 +304,7 @@ def _show(prepared: Prepared, asked: _Asked, cluster: Cluster, *, every: bool = 
 
 
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
-    from joyctl.cli.auditscreen import audit_or_refuse
+    from joyctl.cli.auditscreen import audit_or_refuse, set_aside_unfit
     from joyctl.cli.fitting import require_fit, require_trackers
     from joyctl.data.stated import lacks_data, nothing_to_train_on
     from joyctl.evals.sandbox import UNSAFE
@@ -350,13 +352,11 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
         if not slurm or rerun:
             _refuse_live(prepared, rerun)
         if rerun and (prepared.work.refused or known):
-            _set_aside(prepared)
+            set_aside_unfit(prepared)
         if known or read_campaign_json(prepared.folder) is not None:
             # Again under the lock: another process may have finished something since.
             prepared = _prepare(loaded, asked, on_nodes=slurm)
             refuse_drift(prepared, _command(asked))
-        for said in prepared.shared.damaged:
-            note(said)
         prepared = fetch_models(prepared, note)
         audit_or_refuse(prepared)
         prepared = share_trunks(prepared, note)
@@ -366,29 +366,10 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
             assert found is not None
             run_on_slurm(prepared, cluster, cluster_name, found, command=command, again=_again(), as_json=asked.as_json)
         else:
-            from joyctl.cli.running import run_here
+            from joyctl.cli.running import run_here, say_what_is_not_run
 
-            _say_what_is_not_run(prepared, unsafe)
+            say_what_is_not_run(prepared, unsafe)
             run_here(prepared, cluster, command=command, as_json=asked.as_json)
-
-
-def _set_aside(prepared: Prepared) -> None:
-    """Set aside what other settings made and what is damaged, so that it is done anew."""
-    from joyctl.launch.audit import audit_campaign, damaged
-    from joyctl.launch.disk import set_aside
-    from joyctl.launch.prepare import replace_drifted
-
-    if prepared.work.refused:
-        note(f"set aside in {replace_drifted(prepared)}")
-    if broken := damaged(audit_campaign(prepared, digests=False)):
-        note(f"set aside in {set_aside(prepared.folder, broken)}: {', '.join(broken)}")
-
-
-def _say_what_is_not_run(prepared: Prepared, unsafe: bool) -> None:
-    from joyctl.evals.sandbox import probe
-
-    if not unsafe and any(run.eval.runs_code for run in prepared.plan.runs) and (why := probe()):
-        note(f"generated code will not be run, its scores stay open: no sandbox: {why}; or --unsafe-code")
 
 
 def _warm_up_while_making_data(loaded: _Loaded, asked: _Asked) -> None:

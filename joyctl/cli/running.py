@@ -16,6 +16,7 @@ from rich.live import Live
 
 from joyctl.campaign.spec import Stage
 from joyctl.cli.livescreen import LiveScreen, finished_line
+from joyctl.cli.words import note
 from joyctl.errors import Interrupted, RunsFailed
 from joyctl.launch.board import Board
 from joyctl.launch.disk import write_plan
@@ -46,6 +47,14 @@ def run_here(prepared: Prepared, cluster: LocalCluster, *, command: str, as_json
     price = None if cluster.price_per_core_hour is None else Price(cluster.price_per_core_hour, cluster.currency or "")
     board = _watched(prepared, cluster, cores, price, console)
     _finish(prepared, board, as_json, console)
+
+
+def say_what_is_not_run(prepared: Prepared, unsafe: bool) -> None:
+    """Say that generated code stays unexecuted where there is no sandbox for it."""
+    from joyctl.evals.sandbox import probe
+
+    if not unsafe and any(run.eval.runs_code for run in prepared.plan.runs) and (why := probe()):
+        note(f"generated code will not be run, its scores stay open: no sandbox: {why}; or --unsafe-code")
 
 
 def record_plan(prepared: Prepared, command: str) -> None:
