@@ -186,17 +186,12 @@ def _seal(told: Path) -> None:
 
 
 def _hide(package: str) -> None:
-    """Make a package look as if it were not installed."""
+    """Make a tracker's package look as if it were not installed."""
+    from importlib.util import find_spec
 
-    class Hidden:
-        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-            if name == package:
-                raise ModuleNotFoundError(name)
+    from joyctl.train import trackers
 
-    from importlib import util
-
-    found = util.find_spec
-    util.find_spec = lambda name, *more: None if name == package else found(name, *more)
+    trackers.find_spec = lambda name: None if name == package else find_spec(name)
 
 
 def train_on_two(spec: SegmentSpec, folder: Path, parent: Path | None = None) -> None:
