@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 import training as world
 
 from joyctl.recipe.scaling import Scaling
+from joyctl.store.files import write_json, write_text
 
 pytestmark = pytest.mark.slow
 STEPS, BRANCH = 8, 4
@@ -154,3 +158,20 @@ def test_every_step_but_an_attempts_first_tells_its_speed_and_a_cpu_no_mfu(plain
     seconds = sum(world.BATCH * world.SEQ / line["tokens_per_second"] for line in lines[1:])
     assert seconds == pytest.approx(lines[-1]["time"] - lines[0]["time"], rel=0.2)
     assert not any("mfu" in line for line in lines)
+
+
+def test_the_worker_takes_them_from_its_command_line_and_files_trackers_by_campaign(
+    data: Path, plain: Path, tmp_path: Path
+) -> None:
+    campaign = tmp_path / "mine"
+    spec = world.segment(data, 0, STEPS, name="trunk/s0/0-8")
+    write_json(campaign / "campaign.json", {})
+    write_text(campaign / spec.id / "segment.json", spec.model_dump_json())
+    word = Scaling.model_validate(
+        {"torchtitan": {"training": {"local_batch_size": 2}}, "trackers": ["tensorboard"]}
+    ).argument()
+    command = [sys.executable, "-m", "joyctl.worker", str(campaign / spec.id), "train", f"--scaling={word}"]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    equal_to_a_millionth(campaign / spec.id, plain)
+    assert "gradient accumulation steps 2" in (campaign / spec.id / "log" / "train.log").read_text()
+    assert list((campaign / spec.id / "tracker" / "tensorboard").glob("events.*"))
