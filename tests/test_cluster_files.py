@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from joyctl.errors import RecipeError
+from joyctl.cli import fitting
+from joyctl.cli.fitting import require_fit, require_trackers
+from joyctl.errors import Missing, RecipeError
 from joyctl.recipe.cluster import Container, LocalCluster, Resources, SlurmCluster
-from joyctl.recipe.load import load_cluster, load_cluster_file
+from joyctl.recipe.load import load_cluster, load_cluster_file, load_recipe
 from joyctl.recipe.locate import builtin_folder, builtin_names
 from joyctl.recipe.rules import Finding, megabytes
 from joyctl.recipe.schema import cluster_schema
@@ -376,3 +378,115 @@ def test_every_key_of_the_file_to_copy_is_explained():
             seen.add(found[1])
             assert re.search(r"\S\s+# \S", line), line
     assert {"partition", "time", "processes_per_node", "rest", "wckey", "poll_s"} <= seen
+
+
+TITAN = "torchtitan:\n  parallelism: {tensor_parallel_degree: 2}\n"
+
+
+def test_torchtitans_settings_have_its_own_names_in_both_kinds():
+    found = load(CLUSTER + "torchtitan:\n  activation_checkpoint: {mode: full}\n  compile: {enable: true}\n").torchtitan
+    assert found.activation_checkpoint is not None and found.activation_checkpoint.mode == "full"
+    assert found.compile.enable and found.compile.components == ("model", "loss")
+    Path("here.yaml").write_text("torchtitan:\n  training: {local_batch_size: 2}\ntrackers: [wandb]\n")
+    here = load_cluster("./here.yaml")
+    assert here.torchtitan.training.local_batch_size == 2 and here.trackers == ("wandb",)
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "shards", "ranks"),
+    [("{}", 8, 8), ("{data_parallel_replicate_degree: 2}", 4, 8), ("{tensor_parallel_degree: 4}", 2, 2)],
+)
+def test_shards_take_what_is_left(parallelism: str, shards: int, ranks: int):
+    cluster = load(f"{CLUSTER}torchtitan:\n  parallelism: {parallelism}\n")
+    assert cluster.torchtitan.shards(cluster.training_processes) == shards
+    assert cluster.torchtitan.data_parallel(cluster.training_processes) == ranks
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            "parallelism: {tensor_parallel_degree: 3}",
+            "9:41 torchtitan.parallelism.tensor_parallel_degree: degrees 1 x 3 need a multiple of 3 processes; a training has 8 (stages.train of the cluster file: nodes x processes_per_node)",
+        ),
+        (
+            "parallelism: {data_parallel_replicate_degree: 2, data_parallel_shard_degree: 2}",
+            "9:49 torchtitan.parallelism.data_parallel_replicate_degree: degrees 2 x 2 x 1 need 4 processes; a training has 8 (stages.train of the cluster file: nodes x processes_per_node)",
+        ),
+        (
+            "parallelism: {pipeline_parallel_degree: 2}",
+            "9:43 torchtitan.parallelism.pipeline_parallel_degree: 2; pipeline parallelism is not supported: joyctl's model cannot be cut into stages; give 1",
+        ),
+        (
+            "parallelism: {context_parallel_degree: 2}",
+            "9:42 torchtitan.parallelism.context_parallel_degree: 2; context parallelism is not supported: joyctl's rows carry no positions, which it needs; give 1",
+        ),
+        (
+            "parallelism: {data_parallel_shard_degree: 0}",
+            "9:45 torchtitan.parallelism.data_parallel_shard_degree: 0 processes; give -1 for all that are left, or a number of 1 or more",
+        ),
+        (
+            "activation_checkpoint: {mode: ful}",
+            "9:33 torchtitan.activation_checkpoint.mode: 'ful' is not one of none, selective, full; did you mean 'full'?",
+        ),
+        (
+            "compile: {enable_async_tensor_parallel: true}",
+            "9:43 torchtitan.compile.enable_async_tensor_parallel: needs 'compile.enable' with component 'model', and 'tensor_parallel_degree' above 1",
+        ),
+        (
+            "parallelism: {tensor_paralel_degree: 2}",
+            "9:17 torchtitan.parallelism.tensor_paralel_degree: unknown key; did you mean 'torchtitan.parallelism.tensor_parallel_degree'?",
+        ),
+    ],
+)
+def test_what_contradicts_in_torchtitans_settings_is_told_at_its_place(settings: str, expected: str):
+    assert problems(f"{CLUSTER}torchtitan:\n  {settings}\n") == [expected]
+
+
+def test_on_this_machine_a_training_is_one_process():
+    [said] = problems(TITAN, "kind=local")
+    assert said.endswith("need a multiple of 2 processes; a training has 1 (on this machine a training is one process)")
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "expected"),
+    [
+        ("parallelism: {tensor_parallel_degree: 8}", {}, "8 does not divide the recipe's model.n_heads, which is 4"),
+        (
+            "parallelism: {tensor_parallel_degree: 4}",
+            {},
+            "4 does not divide the recipe's model.n_kv_heads, which is 2",
+        ),
+        ("training: {local_batch_size: 3}", {}, "3 does not divide the 1 rows that each process has of a step"),
+        (
+            "parallelism: {}",
+            {"training.batch_size": 12},
+            "the recipe's training.batch_size, 12 rows a step, cannot be shared evenly by 8 training processes (stages.train of the cluster file: nodes x processes_per_node)",
+        ),
+    ],
+)
+def test_what_a_recipe_does_not_bear_is_told_at_the_cluster_files_line(
+    settings: str, changes: dict[str, Any], expected: str
+):
+    Path("c.yaml").write_text(f"{CLUSTER}torchtitan:\n  {settings}\n")
+    overrides = ["model.n_kv_heads=2", *(f"{key}={value}" for key, value in changes.items())]
+    with pytest.raises(RecipeError) as caught:
+        require_fit(load_cluster_file("./c.yaml"), [load_recipe("tiny", overrides)])
+    [problem] = caught.value.problems
+    assert problem.where.startswith("./c.yaml:") and problem.message == expected
+
+
+def test_what_fits_is_let_pass():
+    Path("c.yaml").write_text(f"{CLUSTER}{TITAN}")
+    require_fit(load_cluster_file("./c.yaml"), [load_recipe("tiny", ["model.n_kv_heads=2"])])
+
+
+def test_a_tracker_that_is_not_installed_is_said_with_the_command_unless_jobs_run_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(fitting, "find_spec", lambda name: None)
+    Path("c.yaml").write_text(f"{CLUSTER}trackers: [wandb, trackio]\n")
+    with pytest.raises(Missing, match=r"not installed: wandb, trackio\n.*pip install 'joyctl\[trackers\]'") as caught:
+        require_trackers(load_cluster_file("./c.yaml"))
+    assert caught.value.exit_code == 6
+    require_trackers(load_cluster_file("./c.yaml", ["python=/opt/python"]))

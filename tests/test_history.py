@@ -10,7 +10,9 @@ import pytest
 from report_campaign import put
 from report_findings import write_metrics
 
-from joyctl.report.history import Curve, read_history
+from joyctl.report.history import Curve, Point, read_history
+from joyctl.report.page.blocks import Table
+from joyctl.report.page.speed import speeds
 
 
 @pytest.fixture
@@ -81,3 +83,17 @@ def test_nothing_trained_gives_no_curves(tmp_path: Path) -> None:
     (tmp_path / "trunk/s0/0-600").mkdir(parents=True)
     (tmp_path / "trunk/s0/0-600/metrics.jsonl").touch()
     assert read_history(tmp_path) == ()
+
+
+def test_the_page_tells_the_median_speed_of_every_curve_that_has_one() -> None:
+    lines = [(1, None, None), (2, 1000.0, 0.3), (3, 3000.0, 0.5), (4, 2000.0, 0.4)]
+    run = Curve("a/s0", False, tuple(Point(step, 1.0, 0.1, speed, mfu) for step, speed, mfu in lines))
+    on_cpu = Curve("b/s0", False, (Point(1, 1.0, 0.1, 500.0),))
+    old = Curve("c/s0", False, (Point(1, 1.0, 0.1),))
+    made = speeds([run, on_cpu, old])
+    assert made is not None and isinstance(made.table, Table)
+    assert [[cell.text for cell in row] for row in made.table.rows] == [
+        ["a/s0", "2.0 k", "40.0 %"],
+        ["b/s0", "500", "–"],
+    ]
+    assert speeds([old]) is None

@@ -22,6 +22,7 @@ from joyctl.launch.slurm.failures import Death, Report, bad_nodes, judge
 from joyctl.launch.slurm.ledger import Element
 from joyctl.launch.slurm.place import Place
 from joyctl.launch.slurm.supervisor import Supervisor, supervise
+from joyctl.recipe.scaling import Scaling
 from joyctl.store import attempts
 from joyctl.store.files import append_line, read_lines, write_text
 
@@ -478,3 +479,14 @@ def test_words_say_what_is_behind_torchs_checkpoint_exception(tmp_path: Path, mo
     assert attempts.words(error, tmp_path) == said
     monkeypatch.setattr(attempts, "_FULL_BYTES", 2**62)
     assert attempts.words(error, tmp_path) == f"{said}; no space is left on the disk"
+
+
+def test_the_worker_of_training_is_told_how_the_cluster_file_has_it(tmp_path: Path) -> None:
+    scaling = Scaling(trackers=("tensorboard",))
+    word = scaling.argument()
+    crew = Crew(tmp_path, Place("202_0", 202, 0, ("n1",), 0), 1, 2, 30, None, [], scaling=word)
+    for together in (False, True):
+        command = crew._command(("train",), tmp_path / "told", together=together)
+        [told] = [each for each in command if each.startswith("--scaling=")]
+        assert Scaling.model_validate_json(told.removeprefix("--scaling=")) == scaling
+    assert not any(each.startswith("--scaling") for each in crew._command(("eval",), tmp_path, together=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,13 @@ def test_by_hand_needs_no_array_and_no_manifest() -> None:
     assert made.startswith("#!/bin/bash\n#")
     assert "--array" not in made and "--manifest" not in made and "--dependency" not in made
     assert "--folder /shared/results/mine/runs/up-20/s0 train export eval" in made
+
+
+def test_torchtitans_settings_and_trackers_stand_in_the_script_of_training_and_in_that_by_hand() -> None:
+    given = cluster(torchtitan={"parallelism": {"tensor_parallel_degree": 2}}, trackers=["wandb"])
+    option = '--scaling={"torchtitan":{"parallelism":{"tensor_parallel_degree":2}},"trackers":["wandb"]}'
+    assert option in node_program(given, "train", [])
+    assert shlex.quote(option) in text("train", given)
+    assert shlex.quote(option) in by_hand_text(given, PLACE, Path("/r/x"), ["train", "export"], "x")
+    assert not any(word.startswith("--scaling") for word in node_program(given, "eval", []))
+    assert not any(word.startswith("--scaling") for word in node_program(cluster(), "train", []))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -175,6 +176,10 @@ def _work(spec_json: str, folder: Path, parent: Path | None, environment: dict[s
     from joyctl.train.segment import train_segment
 
     os.environ.update(environment)
+    if "JOYCTL_TEST_SEALED" in environment:
+        _seal(folder / "sealed")
+    if hidden := environment.get("JOYCTL_TEST_HIDDEN"):
+        _hide(hidden)
     try:
         train_segment(SegmentSpec.model_validate_json(spec_json), folder, parent, **settings)
         outcome = "done"
@@ -183,13 +188,47 @@ def _work(spec_json: str, folder: Path, parent: Path | None, environment: dict[s
     write_text(folder / "outcome", outcome)
 
 
+def _seal(told: Path) -> None:
+    """From now on this process reaches nothing but this machine; what it tries beyond is a line of `told`."""
+    told.touch()
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.getaddrinfo":
+            host = arguments[0]
+        elif event in ("socket.connect", "socket.sendto"):
+            host = arguments[1][0] if isinstance(arguments[1], tuple) else None
+        else:
+            return
+        if host not in (None, "", "localhost", "127.0.0.1", "::1", socket.gethostname()):
+            with told.open("a") as file:
+                file.write(f"{event} {arguments[1:]}\n")
+            raise OSError(f"sealed: {event} {host}")
+
+    sys.addaudithook(watch)
+
+
+def _hide(package: str) -> None:
+    """Make a tracker's package look as if it were not installed."""
+    from importlib.util import find_spec
+
+    from joyctl.train import trackers
+
+    trackers.find_spec = lambda name: None if name == package else find_spec(name)
+
+
 def train_on_two(spec: SegmentSpec, folder: Path, parent: Path | None = None) -> None:
-    """Train with two gloo processes that are told what torchrun would tell them, without its start-up time."""
+    """Train with two gloo processes."""
+    train_on(2, spec, folder, parent)
+
+
+def train_on(processes: int, spec: SegmentSpec, folder: Path, parent: Path | None = None, **settings: object) -> None:
+    """Train with gloo processes that are told what torchrun would tell them, without its start-up time."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
-        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(s.getsockname()[1]), "WORLD_SIZE": "2"}
-    children = [start(spec, folder, parent, {**meet, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
-    assert [finish(child, folder) for child in children] == ["done", "done"]
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(s.getsockname()[1]), "WORLD_SIZE": str(processes)}
+    ranks = [{**meet, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    children = [start(spec, folder, parent, rank, **settings) for rank in ranks]
+    assert [finish(child, folder) for child in children] == ["done"] * processes
 
 
 def train_under_torchrun(spec: SegmentSpec, folder: Path, parent: Path | None = None) -> None:

@@ -18,7 +18,8 @@ POINTS = 12_000
 """Points of all curves of a campaign together: what a page can hold and a reader can see."""
 _FEWEST = 24  # points of a curve, however many share the budget
 _TRUNKS = 0.25  # share of the budget that trunks get: they are long, and one is enough to compare with
-_LINE = 320  # bytes that a line of metrics.jsonl takes at most, usually
+_KEYS = ("loss", "lr", "tokens_per_second", "mfu")
+_LINE = 360  # bytes that a line of metrics.jsonl takes at most, usually
 _TRUNK_SEGMENT = re.compile(r"^(?P<trunk>trunk/.+)/(?P<start>\d+)-\d+$")
 
 
@@ -30,6 +31,10 @@ class Point:
     loss: float | None
     """Nats a token of that step's batch; None where it was no finite number."""
     lr: float | None
+    tokens_per_second: float | None = None
+    """Over all ranks."""
+    mfu: float | None = None
+    """Share of the GPUs' peak; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def _point(line: bytes) -> Point | None:
     except ValueError:
         return None
     step = value.get("step") if isinstance(value, dict) else None
-    return Point(step, _finite(value, "loss"), _finite(value, "lr")) if isinstance(step, int) else None
+    return Point(step, *(_finite(value, key) for key in _KEYS)) if isinstance(step, int) else None
 
 
 def _finite(value: Mapping[str, Any], key: str) -> float | None:

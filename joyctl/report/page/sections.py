@@ -15,6 +15,7 @@ from joyctl.report.page.curves import duration_figure
 from joyctl.report.page.effects import forest, heat_map
 from joyctl.report.page.hover import Counts, counted
 from joyctl.report.page.published import published_parts
+from joyctl.report.page.speed import speeds
 from joyctl.report.page.training import loss_figure, mixes_figure, rate_figure
 from joyctl.report.report import Report
 from joyctl.store.campaign import read_campaign_json
@@ -111,6 +112,7 @@ def _training(report: Report, folder: Path | None) -> Section:
         tables.epochs(report, folder) if folder else None,
         rate_figure(report, history),
         loss_figure(report, history),
+        speeds(history),
     )
     return _section("training", "Training", parts)
 
