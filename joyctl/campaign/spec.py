@@ -100,6 +100,13 @@ class SegmentSpec(Strict):
     average: Average | None = None
     """Which checkpoints at its end are kept and averaged at export; only where a run ends."""
 
+    @property
+    def kept_steps(self) -> tuple[int, ...]:
+        """Steps, rising, whose checkpoints stay when it is trained: those that are averaged, or its end alone."""
+        if self.average is None:
+            return (self.end_step,)
+        return tuple(self.end_step - i * self.average.every for i in reversed(range(self.average.last)))
+
     def identity(self) -> dict[str, object]:
         """What determines the trained weights, and nothing else (no path, no name, nothing without effect)."""
         exclude: dict[str, bool | dict[str, bool]] = {"id": True, "parent": True, "data_folder": True}
@@ -194,7 +201,7 @@ class RunSpec(Strict):
     control: str | None
     """id of the run this one is compared with; None for the control itself."""
     duration: float
-    """Share of all steps that the phase takes; 0 for the control."""
+    """Share of all steps that the phase takes; 0 for a control that is the trunk's own end."""
     dropped: tuple[str, ...]
     policy: str | None
     changed: dict[str, str]

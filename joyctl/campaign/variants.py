@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -21,7 +21,7 @@ class Variant:
     control: str | None
     """Name of the matched control; None for the control itself."""
     duration: float
-    """Share of all steps the phase takes; 0 for the control."""
+    """Share of all steps the phase takes; 0 for a control that is the trunk's own end."""
     mix: dict[str, Fraction]
     length: Fraction = Fraction(1)
     """Steps trained in the phase as a share of its duration (below 1 under `shrink`)."""
@@ -38,18 +38,36 @@ def variants(point: Point, grid: Grid) -> Iterator[Variant]:
     suffix = label(point.changed)
     base = normalise(point.recipe.mixes.base)
     upsampled = normalise(point.recipe.mixes.upsampled)
-    control = f"control{label(of_control(point.changed))}"
+    durations = sorted({*grid.durations, *(grid.drop_at if grid.drops else ())})
     if grid.control:
-        yield Variant(control, None, 0.0, base)
-    durations = {*grid.durations, *(grid.drop_at if grid.drops else ())}
-    for duration in sorted(durations):
-        yield Variant(f"upsample-{percent(duration)}{suffix}", control, duration, upsampled)
+        yield from controls(point, durations, base)
+    for duration in durations:
+        yield Variant(f"upsample-{percent(duration)}{suffix}", control_name(point, duration), duration, upsampled)
     for sources in grid.drops:
         left = _left(point, sources, upsampled, grid.policy)
         for duration in grid.drop_at:
             name = f"drop-{'+'.join(sources)}-{percent(duration)}{_policy_label(grid.policy)}{suffix}"
             matched = f"upsample-{percent(duration)}{suffix}"
             yield Variant(name, matched, duration, left.mix, left.length, sources, grid.policy)
+
+
+def controls(point: Point, durations: Sequence[float], base: dict[str, Fraction]) -> Iterator[Variant]:
+    """What phases of these durations are compared with, on the base mix.
+
+    Where the LR goes on, that is the trunk's own end. Under `redecay` the trunk stays on the schedule and no phase
+    does, so every duration has a control of its own, a phase that decays as the others do; the trunk's end is nobody's
+    control and is not trained.
+    """
+    if point.recipe.phase.lr == "continue":
+        yield Variant(control_name(point, 0.0), None, 0.0, base)
+    else:
+        yield from (Variant(control_name(point, duration), None, duration, base) for duration in durations)
+
+
+def control_name(point: Point, duration: float) -> str:
+    """Name of the control of phases of that duration: `control`, under `redecay` `control-20`."""
+    of_duration = f"-{percent(duration)}" if point.recipe.phase.lr == "redecay" else ""
+    return f"control{of_duration}{label(of_control(point.changed))}"
 
 
 def _left(point: Point, sources: tuple[str, ...], mix: dict[str, Fraction], policy: str) -> Dropped:

@@ -148,6 +148,8 @@ def check_recipe(
     if phase is not None:
         for key, shares in (("durations", phase.durations), ("drop_at", phase.drop_at)):
             yield from _check_shares(("phase", key), shares, training)
+    if phase is not None and training is not None:
+        yield from _check_average(phase, training)
     first: dict[tuple[str, str | None], str] = {}
     for name, reference in references.items():
         other = first.setdefault((reference.model, reference.revision), name)
@@ -279,6 +281,17 @@ def check_prices(cluster: LocalCluster | SlurmCluster, keys: Sequence[str]) -> I
 def _unknown_source(name: str, sources: Collection[str]) -> str:
     hint = did_you_mean(name, sources) or f"; the sources are {', '.join(sorted(map(str, sources)))}"
     return f"unknown source '{name}'{hint}"
+
+
+def _check_average(phase: Phase, training: Training) -> Iterator[Finding]:
+    """The checkpoints that are averaged all lie within the shortest phase."""
+    average, shortest = phase.average, min((*phase.durations, *phase.drop_at))
+    steps = round(shortest * training.steps)
+    if average is not None and average.reach >= steps:
+        message = f"{average.last} checkpoints, {average.every:,} steps apart, reach back {average.reach:,} steps; "
+        message += f"the shortest phase, {shortest} of {training.steps:,}, has {steps:,}"
+        related = tuple(("phase", "average", key) for key in ("last", "every"))
+        yield Finding(("phase", "average"), message, related)
 
 
 def _check_shares(loc: Loc, shares: Sequence[float], training: Training | None) -> Iterator[Finding]:
