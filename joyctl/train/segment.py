@@ -35,8 +35,8 @@ def train_segment(
 ) -> None:
     """Train `spec` in `folder`, from `parent_checkpoint` or scratch, or from the folder's own newest checkpoint.
 
-    Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position), metrics.jsonl with one line a
-    step, and log/. A segment that is done is left as it is. `threads` is CPU threads of each process,
+    Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position) and those that are averaged with it,
+    metrics.jsonl with one line a step, and log/. A segment that is done is left as it is. `threads` is CPU threads of each process,
     `microbatches` the parts in which each takes its share of a step's rows.
 
     SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
@@ -45,7 +45,7 @@ def train_segment(
     """
     with _asked_to_stop() as asked, ranks.session(threads), _log_to(folder / "log"):
         finished = True
-        if checkpoints.newest(folder) != spec.end_step:
+        if checkpoints.resumable(folder, spec.kept_steps) != spec.end_step:
             _check(spec, folder, parent_checkpoint)
             config = trainer_config(spec, folder, parent_checkpoint, ranks=ranks.count(), microbatches=microbatches)
             trainer = config.build()
@@ -54,7 +54,7 @@ def train_segment(
             finally:
                 trainer.close()
         elif ranks.index() == 0:
-            checkpoints.keep_only(folder, spec.end_step)
+            checkpoints.keep_only(folder, spec.kept_steps)
         if asked() or not finished:
             raise Interrupted(
                 f"{spec.id}: stopped as asked at step {checkpoints.newest(folder) or spec.start_step}, all saved",
@@ -65,7 +65,7 @@ def train_segment(
 def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> None:
     if (parent_checkpoint is None) != (spec.start_step == 0):
         raise Refused(f"{spec.id} starts at step {spec.start_step}; parent checkpoint: {parent_checkpoint}")
-    if parent_checkpoint is not None and checkpoints.newest(folder) is None:
+    if parent_checkpoint is not None and checkpoints.resumable(folder, spec.kept_steps) is None:
         checkpoints.require_full(parent_checkpoint)
     for name, expected in spec.source_sha256.items():
         path = Path(spec.data_folder) / "sources" / name / "source.json"

@@ -22,6 +22,7 @@ from torchtitan.trainer import Trainer
 from joyctl.campaign.schedule import lr_at
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
+from joyctl.store import layout
 from joyctl.train import checkpoints, ranks
 from joyctl.train.metrics import diverged
 
@@ -90,7 +91,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """Train to the end and save; False when stopped before, saved as well.
 
         In between a checkpoint is written when `save_seconds` have passed since the last and writing takes
-        less than `save_share` of the time; only the newest is kept. `asked_to_stop` is asked at every step.
+        less than `save_share` of the time; only the newest is kept, and those of the segment's `kept_steps`. `asked_to_stop` is asked at every step.
         Raises Refused when the checkpoint does not fit the segment, Diverged when the loss is not finite.
         """
         loaded = self._restore()
@@ -114,13 +115,15 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             self.step += 1
             self.gc_handler.run(self.step)
             self._step(batches)
+            if self.step in self.segment.kept_steps[:-1]:
+                self._save()
         self._save()
         return True
 
     def _restore(self) -> int:
-        """Load the newest checkpoint, own or parent's; returns the step it was taken at."""
+        """Load the newest checkpoint that will do, own or parent's; returns the step it was taken at."""
         segment, batch_size = self.segment, self.segment.training.batch_size
-        own = checkpoints.newest(self.folder)
+        own = self._make_way()
         if not self.checkpointer.load(step=-1):
             self._init_whole()
         expected = segment.start_step if own is None else own
@@ -141,7 +144,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
                         f"the schedule says {due:g}"
                     )
         if dist.get_rank() == 0:
-            checkpoints.keep_only(self.folder, own)
+            checkpoints.keep_only(self.folder, {expected, *self.segment.kept_steps})
             self.metrics_processor.start(
                 self.folder,
                 self.dataloader.order,
@@ -152,6 +155,19 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             )
         logger.info("Training %s from step %d to %d", segment.id, expected, segment.end_step)
         return expected
+
+    def _make_way(self) -> int | None:
+        """Own step to go on from, if any; what lies after it goes, for torchtitan loads the newest."""
+        own = checkpoints.resumable(self.folder, self.segment.kept_steps)
+        later = [step for step in checkpoints.steps(self.folder) if own is None or step > own]
+        if dist.get_world_size() > 1:
+            dist.barrier()  # every rank has looked before anything goes
+        if dist.get_rank() == 0:
+            for step in later:
+                checkpoints.remove(layout.checkpoint(self.folder, step))
+        if dist.get_world_size() > 1:
+            dist.barrier()
+        return own
 
     def _init_whole(self) -> None:
         """Give sharded parameters on the CPU the initial values that one process would draw.
@@ -193,8 +209,8 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             raise diverged(self.segment.id, self.step, "loss", found[1]) from error
 
     def _save(self) -> None:
-        """Write a full checkpoint of the current step and drop the segment's earlier ones."""
+        """Write a full checkpoint of the current step and drop the earlier ones that are not to be kept."""
         self.metrics_processor.sync()
         self.checkpointer.save(self.step, last_step=True)
         if dist.get_rank() == 0:
-            checkpoints.keep_only(self.folder, self.step)
+            checkpoints.keep_only(self.folder, {self.step, *self.segment.kept_steps})
