@@ -111,9 +111,11 @@ def test_what_is_averaged_determines_the_model_that_is_scored_and_nothing_of_the
 
 
 def test_more_checkpoints_than_the_shortest_phase_has_room_for_are_a_recipe_error() -> None:
-    with pytest.raises(ValidationError, match="6 checkpoints, 20 steps apart, reach back 100 steps; the shortest phase"):
+    with pytest.raises(
+        ValidationError, match="6 checkpoints, 20 steps apart, reach back 100 steps; the shortest phase"
+    ):
         recipe(phase={**PHASE, "average": {"last": 6, "every": 20}})
-    with pytest.raises(RecipeError, match="phase.average upsample-5 has 50 steps; 5 checkpoints, 20 steps apart"):
+    with pytest.raises(RecipeError, match=r"phase\.average upsample-5 has 50 steps; 5 checkpoints, 20 steps apart"):
         planned(Grid(durations=(0.05,)), {"average": AVERAGE})
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.mixture import integer_weights, normalise
+from joyctl.campaign.protocol import protocol_of
 from joyctl.campaign.spec import (
     EvalSpec,
     OrderPhase,
@@ -16,7 +17,6 @@ from joyctl.campaign.spec import (
     RunSpec,
     SegmentSpec,
 )
-from joyctl.campaign.protocol import protocol_of
 from joyctl.campaign.variants import Variant, control_name, label, of_control, of_trunk, variants
 from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.types import Model, Recipe, Training
@@ -89,9 +89,9 @@ def wanted_variants(point: Point, grid: Grid) -> list[Variant]:
         message = f"a duration rounds to no step or to all of the {total:,} steps"
         raise RecipeError([Problem("--durations", "", message)])
     average = point.recipe.phase.average
-    for variant in wanted if average is not None else ():
+    for variant in wanted:
         steps = round(variant.length * (total - branch_step(point.recipe.training, variant.duration)))
-        if variant.duration and average.reach >= steps:
+        if average is not None and variant.duration and average.reach >= steps:
             message = f"{variant.name} has {steps:,} steps; {average.last} checkpoints, {average.every:,} steps apart, "
             raise RecipeError([Problem("phase.average", "", f"{message}reach back {average.reach:,}")])
     return wanted

@@ -203,7 +203,7 @@ def _show(prepared: Prepared, asked: _Asked) -> None:
 
 def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
     from joyctl.evals.sandbox import UNSAFE
-    from joyctl.launch.prepare import fetch_references, refuse_drift, replace_drifted
+    from joyctl.launch.prepare import drifted, fetch_references, refuse_drift, replace_drifted
     from joyctl.recipe.load import load_cluster
     from joyctl.store.campaign import campaign_lock, read_campaign_json
 
@@ -240,7 +240,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
     with campaign_lock(prepared.folder):
         if not slurm or rerun:
             _refuse_live(prepared, rerun)
-        if rerun and prepared.work.refused:
+        if rerun and drifted(prepared):
             note(f"set aside in {replace_drifted(prepared)}")
         if known or read_campaign_json(prepared.folder) is not None:
             # Again under the lock: another process may have finished something since.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from rich.text import Text
 
 from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, parameters
+from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.schedule import lr_at
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.data.ledger import SourceUse, source_use
 from joyctl.launch.prepare import Prepared
+from joyctl.report.claim import Claim, claim
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
 
@@ -30,6 +33,7 @@ def plan_json(prepared: Prepared) -> str:
     totals = _totals(prepared)
     value: dict[str, Any] = {
         "campaign": plan.campaign,
+        "claim": asdict(said) if (said := _claim(plan)) else None,
         "segments": [
             {
                 "id": s.id,
@@ -88,6 +92,8 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
             f"\n tokens   {_count(totals['tokens'])} to train, "
             f"{_count(totals['tokens_if_separate'])} as separate full runs{less}"
         )
+    for line in _standing(plan):
+        out.print(line, style="dim")
     for said in _can_detect(prepared):
         out.print(said)
     todo = len(prepared.work.jobs)
@@ -95,6 +101,24 @@ def print_plan(prepared: Prepared, *, next_command: str, console: Console | None
         out.print(f"\nnext:  {next_command} campaign={plan.campaign}-2   or   {next_command} --rerun")
     else:
         out.print(f"\nnext:  {next_command}" if todo else f"\nall of it is done:  joyctl report {plan.campaign}")
+
+
+def _claim(plan: Plan) -> Claim | None:
+    """What the planned differences will be about."""
+    return claim(plan.runs, plan.recipe.model_dump(include={"base"}))
+
+
+def _standing(plan: Plan) -> list[str]:
+    """How phases are trained and read off, and what their differences will be about."""
+    protocol = next((run.protocol for run in plan.runs if run.reference is None), None)
+    lines = [f"\n protocol: {protocol_words(protocol)}"] if protocol else []
+    kept = [s for s in plan.segments if s.average is not None]
+    if kept and kept[0].average:
+        # A checkpoint holds a parameter three times in float32: itself and AdamW's two moments.
+        more = 12 * parameters(kept[0].model) * (kept[0].average.last - 1) * len(kept)
+        lines.append(f" averaging keeps {kept[0].average.last} checkpoints a run: about {_count(more)}B more on disk")
+    said = _claim(plan)
+    return [*lines, f" about: {said.words}"] if said else lines
 
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:
@@ -244,6 +268,7 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
         "mix": run.mix,
         "sources": {name: _use_json(u) for name, u in use.items()},
         "lr_at_branch": _lr_at_branch(run, segment) if segment else None,
+        "protocol": {**run.protocol.model_dump(mode="json"), "words": protocol_words(run.protocol)},
         "action": decision.action,
         "reason": decision.reason,
         "reference": run.reference.model_dump(mode="json") if run.reference else None,

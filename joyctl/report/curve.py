@@ -123,7 +123,11 @@ def duration_curve(results: CampaignResults, columns: Sequence[Column]) -> Durat
     arms = [_arm([one for one in found if one[0].variant == variant], gain, cost) for variant in scored]
     best = optimum(arms)
     controls = dict.fromkeys(pairs[targeted[0]].control.variant for _, pairs in found)
-    points = _points([next(iter(controls)) if len(controls) == 1 else EACH_ITS_OWN, *scored], [0.0, *(durations[variant] for variant in scored)], best)
+    points = _points(
+        [next(iter(controls)) if len(controls) == 1 else EACH_ITS_OWN, *scored],
+        [0.0, *(durations[variant] for variant in scored)],
+        best,
+    )
     low, high = best.interval
     kind: Kind = "none" if not best.pays else "trade-off" if best.trades else "largest gain"
     return DurationCurve(

@@ -15,6 +15,7 @@ from joyctl.report.references import is_reference, remark
 from joyctl.report.results import CampaignResults, Key, Score
 
 _HELDOUT = "heldout_"
+_UPSAMPLE = "upsample-"
 LENIENT = "flexible-extract"
 """Filter that takes any number for an answer: never the score that stands for a task where there is another."""
 PROXY_UNITS = {

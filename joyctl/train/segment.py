@@ -36,8 +36,8 @@ def train_segment(
     """Train `spec` in `folder`, from `parent_checkpoint` or scratch, or from the folder's own newest checkpoint.
 
     Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position) and those that are averaged with it,
-    metrics.jsonl with one line a step, and log/. A segment that is done is left as it is. `threads` is CPU threads of each process,
-    `microbatches` the parts in which each takes its share of a step's rows.
+    metrics.jsonl with one line a step, and log/. A segment that is done is left as it is. `threads` is CPU threads of
+    each process, `microbatches` the parts in which each takes its share of a step's rows.
 
     SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
     same numbers. Raises Missing or Refused when the parent, the data or the folder does not fit, Diverged when

@@ -91,8 +91,9 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """Train to the end and save; False when stopped before, saved as well.
 
         In between a checkpoint is written when `save_seconds` have passed since the last and writing takes
-        less than `save_share` of the time; only the newest is kept, and those of the segment's `kept_steps`. `asked_to_stop` is asked at every step.
-        Raises Refused when the checkpoint does not fit the segment, Diverged when the loss is not finite.
+        less than `save_share` of the time; only the newest is kept, and the segment's `kept_steps`.
+        `asked_to_stop` is asked at every step. Raises Refused when the checkpoint does not fit the segment,
+        Diverged when the loss is not finite.
         """
         loaded = self._restore()
         saved_at, saving = time.monotonic(), 0.0
