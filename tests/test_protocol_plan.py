@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 from recipes_for_tests import facts, point, recipe
+from rich.console import Console
 
+from joyctl.campaign.compare import compare
 from joyctl.campaign.grid import Grid
 from joyctl.campaign.plan import Plan, plan
 from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.spec import BaseSpec, Protocol, ReferenceSpec
-from joyctl.errors import RecipeError
+from joyctl.cli.planscreen import plan_json, print_plan
+from joyctl.data.folder import DataFolder
+from joyctl.errors import RecipeError, Refused
+from joyctl.launch.disk import find, write_plan
+from joyctl.launch.prepare import Prepared, drifted, refuse_drift, replace_drifted
 from joyctl.recipe.types import Average
 from joyctl.store.fingerprint import fingerprint
 
@@ -160,3 +169,46 @@ def test_the_optimizer_starts_anew_only_from_a_base_without_its_state() -> None:
     hf, dcp = (BaseSpec(kind=kind, path="/b", step=5, sha256="0", rewarm=7) for kind in ("hf", "dcp"))
     assert protocol_of(phase, hf) == Protocol(optimizer="started anew", rewarm=7)
     assert protocol_of(phase, dcp) == protocol_of(phase, None) == Protocol()
+
+
+def prepared(folder: Path, made: Plan) -> Prepared:
+    work = compare(made, find(folder, made, sandbox=True))
+    return Prepared(folder, made, work, DataFolder(folder, {}, "", 0, "", ""))
+
+
+def test_the_plan_says_protocol_and_claim_on_screen_and_as_json(tmp_path: Path) -> None:
+    made = planned(Grid(durations=DURATIONS, trunk_seeds=2), {"lr": "redecay", "average": AVERAGE})
+    out = io.StringIO()
+    print_plan(prepared(tmp_path, made), next_command="joyctl sweep", console=Console(file=out, width=160))
+    words = "LR decays anew in each phase · mean of the last 5 checkpoints, 20 steps apart"
+    assert f"protocol: {words}" in out.getvalue()
+    assert "claim: across 2 base runs (differences paired within each)" in out.getvalue()
+    assert "averaging keeps 5 checkpoints a run" in out.getvalue()
+    told = json.loads(plan_json(prepared(tmp_path, made)))
+    assert told["claim"]["about"] == "base runs" and told["claim"]["trunks"] == 2
+    assert {run["protocol"]["words"] for run in told["runs"]} == {words}
+
+
+def test_a_campaign_on_disk_is_not_gone_on_with_under_another_protocol(tmp_path: Path) -> None:
+    write_plan(tmp_path, planned(Grid(durations=(0.1,)), {}), "joyctl sweep", {})
+    again = prepared(tmp_path, planned(Grid(durations=(0.2,)), {}))
+    refuse_drift(again, "joyctl sweep")
+    assert not drifted(again)
+
+    anew = prepared(tmp_path, redecaying(Grid(durations=(0.2,))))
+    assert not anew.work.refused  # no run of this plan is on disk
+    with pytest.raises(Refused, match=r"runs/control/s0 \(and 1 more\) is of another protocol") as error:
+        refuse_drift(anew, "joyctl sweep")
+    assert error.value.exit_code == 4 and "joyctl sweep campaign=small-2" in (error.value.hint or "")
+
+    aside = replace_drifted(anew)
+    assert (aside / "runs/control/s0/run.json").exists() and (aside / "runs/upsample-10/s0/run.json").exists()
+    after = prepared(tmp_path, anew.plan)
+    refuse_drift(after, "joyctl sweep")
+    assert not drifted(after)
+
+
+def test_the_same_run_under_another_protocol_is_drift_by_the_recipe_s_key(tmp_path: Path) -> None:
+    write_plan(tmp_path, planned(Grid(durations=(0.1,)), {}), "joyctl sweep", {})
+    with pytest.raises(Refused, match=r"phase\.lr +continue → redecay"):
+        refuse_drift(prepared(tmp_path, redecaying(Grid(durations=(0.1,)))), "joyctl sweep")

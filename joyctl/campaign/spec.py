@@ -64,10 +64,13 @@ class Protocol(Strict):
     """How phases are trained and read off; only runs of equal protocol compare."""
 
     lr: Literal["continue", "redecay"] = "continue"
+    """Whether the LR stays on the schedule, or falls anew in each phase from the branch to zero."""
     average: Average | None = None
+    """Which checkpoints' mean is scored; None for the last one."""
     optimizer: Literal["carried on", "started anew"] = "carried on"
     """What became of the optimizer's state where the campaign's own training begins."""
     rewarm: int = 0
+    """Steps over which the LR rises there, where the optimizer was started anew."""
 
 
 class SegmentSpec(Strict):

@@ -118,7 +118,7 @@ def _standing(plan: Plan) -> list[str]:
         more = 12 * parameters(kept[0].model) * (kept[0].average.last - 1) * len(kept)
         lines.append(f" averaging keeps {kept[0].average.last} checkpoints a run: about {_count(more)}B more on disk")
     said = _claim(plan)
-    return [*lines, f" about: {said.words}"] if said else lines
+    return [*lines, f" claim: {said.words}"] if said else lines
 
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:

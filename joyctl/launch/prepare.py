@@ -111,7 +111,8 @@ def refuse_drift(prepared: Prepared, command: str) -> None:
     changes = changed_keys(old, prepared.plan.recipe.model_dump(mode="json")) if old else []
     # The recipe's own keys say it best; where they agree (the data itself changed) the spec's must do.
     other = ("hypothesis", "phase.", "seeds.", "name", "references", "published")
-    changes = [c for c in changes if not c[0].startswith(other)]
+    protocol = ("phase.lr", "phase.average")
+    changes = [c for c in changes if c[0].startswith(protocol) or not c[0].startswith(other)]
     raise Refused(
         f"refused: {prepared.folder / name} {decision.reason}{more}\n{_changes(changes or decision.changes)}",
         hint=f"Keep both:  {command} campaign={prepared.plan.campaign}-2      Replace:  {command} --rerun",

@@ -177,7 +177,7 @@ def protocol_line(report: Report) -> str:
 
 def claim_line(report: Report) -> list[str]:
     """What the differences are about, where there are any."""
-    return [f"what this is about: {report.claim.words}"] if report.claim is not None else []
+    return [f"claim: {report.claim.words}"] if report.claim is not None else []
 
 
 def seed_note(report: Report) -> str | None:
