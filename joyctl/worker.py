@@ -23,6 +23,7 @@ from typing import get_args
 
 from filelock import FileLock, Timeout
 
+from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.spec import RunSpec, SegmentSpec, Stage
 from joyctl.errors import Interrupted, JoyctlError, Refused
 from joyctl.recipe.scaling import PLAIN, Scaling
@@ -191,7 +192,7 @@ def _train(folder: Path, how: _How) -> Path:
     if spec.parent is not None:
         parent = layout.checkpoint(campaign / spec.parent, spec.start_step)
     train_segment(spec, folder, parent, threads=how.threads, scaling=how.scaling, project=campaign.name)
-    return layout.checkpoint(folder, spec.end_step)
+    return folder / layout.CHECKPOINTS if spec.average else layout.checkpoint(folder, spec.end_step)
 
 
 def _export(folder: Path, how: _How) -> Path:
@@ -203,10 +204,12 @@ def _export(folder: Path, how: _How) -> Path:
     campaign = layout.campaign_of(folder)
     trained = campaign / run.segment
     spec = SegmentSpec.model_validate_json((trained / layout.SEGMENT).read_bytes())
+    *earlier, last = (layout.checkpoint(trained, step) for step in spec.kept_steps)
     export_model(
         spec,
-        layout.checkpoint(trained, run.end_step),
+        last,
         folder / "hf",
+        averaged_with=earlier,
         tokenizer=Path(spec.data_folder) / "tokenizer",
         card=_card(run, spec, _recipe_name(campaign), campaign.name),
     )
@@ -294,6 +297,7 @@ Recipe `{recipe}`, campaign `{campaign}`, run `{run.id}`.
 |---|---|
 {mix}
 {dropped}{_trained_elsewhere(spec)}
+Protocol: {protocol_words(run.protocol)}.
 Base: trunk seed {run.trunk_seed}{f", branched at step {run.branch_step:,}" if run.branch_step else ""}.
 Fingerprint of the weights: `{run.fingerprint}`.
 """

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from joyctl.campaign.spec import EvalSpec, RunSpec
+from joyctl.campaign.spec import EvalSpec, Protocol, RunSpec
 
 STEPS, SEQ_LEN, BATCH = 1_000, 128, 8
 BASE = {"web": 0.9, "math": 0.045, "facts": 0.04, "code": 0.015}
@@ -30,6 +30,7 @@ RECIPE: dict[str, Any] = {
 }
 CLUSTERS = {"micro_mc": 4, "micro_math": 150, "micro_code": 120, "heldout_web": 200, "heldout_math": 200}
 SIZES = {"micro_mc": 400, "micro_math": 400, "micro_code": 164, "heldout_web": 200, "heldout_math": 200}
+GOES_ON = Protocol()
 
 
 @dataclass
@@ -44,6 +45,15 @@ class Arm:
     dropped: tuple[str, ...] = ()
     policy: str | None = None
     mix: Mapping[str, float] = field(default_factory=lambda: UPSAMPLED)
+    added: str | None = None
+    share: float | None = None
+    beside: str | None = None
+    protocol: Protocol = GOES_ON
+
+    @property
+    def is_phase(self) -> bool:
+        """Whether it trains a segment of its own, and is not the trunk's end."""
+        return self.control is not None or self.duration > 0
 
 
 def arm(
@@ -77,7 +87,7 @@ def write_campaign(folder: Path, arms: tuple[Arm, ...] = ARMS, seeds: int = 1, s
     """A complete campaign; tests take files away from it."""
     runs = [f"{a.variant}/s{seed}" for seed in range(seeds) for a in arms]
     segments = [f"trunk/s{seed}/0-{STEPS}" for seed in range(seeds)]
-    segments += [f"runs/{a.variant}/s{seed}" for seed in range(seeds) for a in arms if a.control]
+    segments += [f"runs/{a.variant}/s{seed}" for seed in range(seeds) for a in arms if a.is_phase]
     campaign = {
         "campaign": "tiny",
         "recipe": RECIPE,
@@ -98,7 +108,7 @@ def write_campaign(folder: Path, arms: tuple[Arm, ...] = ARMS, seeds: int = 1, s
 
 def write_run(folder: Path, one: Arm, seed: int) -> RunSpec:
     """run.json and the markers of a complete run."""
-    start = round(STEPS * (1 - one.duration)) if one.control else None
+    start = round(STEPS * (1 - one.duration)) if one.is_phase else None
     spec = RunSpec(
         id=f"{one.variant}/s{seed}",
         variant=one.variant,
@@ -109,16 +119,20 @@ def write_run(folder: Path, one: Arm, seed: int) -> RunSpec:
         dropped=one.dropped,
         policy=one.policy,
         changed={},
+        added=one.added,
+        share=one.share,
+        beside=one.beside,
+        protocol=one.protocol,
         mix=dict(one.mix),
         branch_step=start,
         end_step=STEPS,
-        segment=f"runs/{one.variant}/s{seed}" if one.control else f"trunk/s{seed}/0-{STEPS}",
+        segment=f"runs/{one.variant}/s{seed}" if one.is_phase else f"trunk/s{seed}/0-{STEPS}",
         fingerprint="f" * 64,
         eval=EvalSpec(suite="micro", batch_size=64, data_folder="/data", data_sha256="d" * 64),
     )
     here = folder / "runs" / spec.id
     put(here / "run.json", spec.model_dump(mode="json"))
-    for stage in ("train", *spec.stages) if one.control else spec.stages:
+    for stage in ("train", *spec.stages) if one.is_phase else spec.stages:
         put(here / f"DONE.{stage}.json", {})
     return spec
 

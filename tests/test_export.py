@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import training as world
-from tokenizers import Tokenizer, models
 
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
@@ -23,18 +22,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    whole = Tokenizer(models.BPE(vocab={chr(97 + i): i for i in range(26)}, merges=[]))
-    whole.add_special_tokens(["<bos>", "<pad>"])
-    whole.save(str(folder / "tokenizer.json"))
-    names = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": "<bos>",
-        "eos_token": "<bos>",
-        "pad_token": "<pad>",
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(names))
-    return folder
+    return world.make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
 @pytest.fixture(scope="module", params=["grouped heads", "two processes"])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer, models
 
 from joyctl.campaign.spec import OrderPhase, OrderSpec, SegmentSpec
 from joyctl.recipe.types import Model, Optimizer, Schedule, Training
@@ -41,6 +42,21 @@ def make_data(folder: Path) -> Path:
         path.write_bytes(tokens.astype("<u2").tobytes())
         described = {"name": name, "tokens": size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         write_text(path.parent / "source.json", json.dumps(described))
+    return folder
+
+
+def make_tokenizer(folder: Path) -> Path:
+    """Letters, a token that begins and ends texts, one that fills them up."""
+    whole = Tokenizer(models.BPE(vocab={chr(97 + i): i for i in range(26)}, merges=[]))
+    whole.add_special_tokens(["<bos>", "<pad>"])
+    whole.save(str(folder / "tokenizer.json"))
+    names = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<bos>",
+        "eos_token": "<bos>",
+        "pad_token": "<pad>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
     return folder
 
 

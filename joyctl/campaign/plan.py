@@ -11,17 +11,19 @@ from joyctl.campaign.baserun import base_of, require_room, rows_seen
 from joyctl.campaign.categories import Shares, resolve
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.mixture import integer_weights
+from joyctl.campaign.protocol import protocol_of
 from joyctl.campaign.spec import (
     BaseSpec,
     EvalSpec,
     OrderPhase,
     OrderSpec,
+    Redecay,
     ReferenceSpec,
     RunSpec,
     SegmentSpec,
 )
 from joyctl.campaign.trunks import Interval, trunk_fingerprint, usable
-from joyctl.campaign.variants import Variant, label, of_control, of_trunk, variants
+from joyctl.campaign.variants import Variant, control_name, label, of_control, of_trunk, variants
 from joyctl.errors import Problem, RecipeError
 from joyctl.recipe.types import Model, Recipe, Training
 from joyctl.store import layout
@@ -63,9 +65,10 @@ def plan(
     used as they are, so that a later sweep trains only what is missing. `elsewhere` are those of other campaigns, by
     the trunk's fingerprint: they are used where this campaign has none of its own. `references`, by name, are scored
     once each, as the recipe says; a sweep over keys of `eval` leaves them out. `base` is what the recipe's base was
-    found to be: the trunks begin at its step. Raises RecipeError for a grid that the recipe cannot serve, and Refused
-    for a base that stands after a branch point.
+    found to be: the trunks begin at its step. Raises RecipeError for a grid that the recipe cannot serve and for points
+    of more than one protocol, and Refused for a base that stands after a branch point.
     """
+    _check_one_protocol(points)
     planner = _Planner(recipe, grid, data, dict(cuts or {}), dict(elsewhere or {}), base)
     for point in points:
         for trunk_seed in range(grid.trunk_seeds):
@@ -97,7 +100,20 @@ def wanted_variants(point: Point, grid: Grid, shares: Shares) -> list[Variant]:
     if any(not 0 < branch_step(point.recipe.training, v.duration) < total for v in wanted if v.duration):
         message = f"a duration rounds to no step or to all of the {total:,} steps"
         raise RecipeError([Problem("--durations", "", message)])
+    average = point.recipe.phase.average
+    for variant in wanted:
+        steps = round(variant.length * (total - branch_step(point.recipe.training, variant.duration)))
+        if average is not None and variant.duration and average.reach >= steps:
+            message = f"{variant.name} has {steps:,} steps; {average.last} checkpoints, {average.every:,} steps apart, "
+            raise RecipeError([Problem("phase.average", "", f"{message}reach back {average.reach:,}")])
     return wanted
+
+
+def _check_one_protocol(points: Sequence[Point]) -> None:
+    keys = sorted({key for point in points for key in point.changed if key.startswith(("phase.lr", "phase.average"))})
+    if keys:
+        message = "cannot be swept: a table never mixes protocols; give each a campaign of its own (campaign=NAME)"
+        raise RecipeError([Problem(f"override '{key}=...'", key, message) for key in keys])
 
 
 class _Planner:
@@ -186,7 +202,8 @@ class _Planner:
     def _trunk_segment(self, point: Point, seed: int, folder: str, start: int, end: int) -> SegmentSpec:
         base = self._base_phase(point)
         parent = None if start == self.first else self._trunk_parent(folder, start)
-        return self._segment(point, f"{folder}/{start}-{end}", parent, (base,), seed, start, end)
+        spec = self._segment(point, f"{folder}/{start}-{end}", parent, (base,), seed, start, end)
+        return _read_off(spec, point.recipe) if end == spec.total_steps else spec
 
     def _trunk_parent(self, folder: str, step: int) -> str | None:
         return self._ends.get((folder, step))
@@ -204,7 +221,8 @@ class _Planner:
                 mark = fingerprint(whole.identity())
                 tail = self._trunk_parent(folder, total)
                 assert tail is not None, "the trunk was planned to its end"
-                self._keep_run(point, variant, identifier, trunk_seed, seed, None, total, tail, mark)
+                self._require_room(self.segments[tail])
+                self._keep_run(point, variant, identifier, trunk_seed, seed, None, total, self.segments[tail], mark)
                 return
             step = max(self.first, min(branch_step(recipe.training, d) for d in recipe.phase.durations))
             if (identifier, folder, step) in self._controls:  # of another point, with this very trunk
@@ -215,15 +233,23 @@ class _Planner:
         phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=variant.weights, seed=seed)
         parent = self._trunk_parent(folder, step)
         spec = self._segment(point, f"runs/{identifier}", parent, (base, phase), trunk_seed, step, end)
+        spec = _read_off(spec, recipe)
         mark = fingerprint(spec.identity())
         segment = self._by_fingerprint.setdefault(mark, spec.id)
         if segment == spec.id:
             self.segments[spec.id] = spec
-        self._keep_run(point, variant, identifier, trunk_seed, seed, step, end, segment, mark)
+        self._keep_run(point, variant, identifier, trunk_seed, seed, step, end, self.segments[segment], mark)
+
+    def _require_room(self, tail: SegmentSpec) -> None:
+        """Raise RecipeError where a stretch of trunk that lies on disk is too short for what is averaged at its end."""
+        if tail.kept_steps[0] <= tail.start_step:
+            message = f"reaches back to step {tail.kept_steps[0]:,}; the last stretch of trunk is {tail.id}"
+            remedy = "average fewer checkpoints, or give the campaign another name (campaign=NAME)"
+            raise RecipeError([Problem("phase.average", "", f"{message}; {remedy}")])
 
     def _keep_run(
         self, point: Point, variant: Variant, identifier: str, trunk_seed: int, seed: int,
-        step: int | None, end: int, segment: str, mark: str,
+        step: int | None, end: int, segment: SegmentSpec, mark: str,
     ) -> None:  # fmt: skip
         seeds = identifier.rpartition("/")[2]
         self.runs[identifier] = RunSpec(
@@ -239,16 +265,21 @@ class _Planner:
             share=variant.share,
             beside=variant.beside,
             changed=point.changed if variant.control else of_control(point.changed),
+            protocol=protocol_of(point.recipe.phase, segment.base),
             mix=variant.shares,
             branch_step=step,
             end_step=end,
-            segment=segment,
+            segment=segment.id,
             fingerprint=mark,
             eval=self._scoring(point),
         )
 
     def add_reference(self, point: Point, name: str, reference: ReferenceSpec) -> None:
-        """A model that is only scored, to be compared with the control of the first trunk."""
+        """A model that is only scored, to be compared with the control of the first trunk.
+
+        Where every duration has a control of its own it is that of the longest.
+        """
+        longest = max(self.grid.durations or point.recipe.phase.durations)
         variant = f"{layout.REFERENCE}{name}"
         identifier = f"{variant}/s0"
         self.runs[identifier] = RunSpec(
@@ -256,7 +287,7 @@ class _Planner:
             variant=variant,
             trunk_seed=0,
             seed=0,
-            control="control/s0",
+            control=f"{control_name(Point(self.recipe), longest)}/s0",
             duration=0.0,
             dropped=(),
             policy=None,
@@ -325,6 +356,20 @@ class _Planner:
             data_folder=self.data.folder,
             base=base_of(recipe, self.base),
         )
+
+
+def _read_off(spec: SegmentSpec, recipe: Recipe) -> SegmentSpec:
+    """A segment at whose end a run is read off: with its LR where that decays anew, and with what is averaged there.
+
+    Where phases decay anew the trunk's end is no run's.
+    """
+    is_phase, redecays = len(spec.order.phases) > 1, recipe.phase.lr == "redecay"
+    if not redecays:
+        return spec.model_copy(update={"average": recipe.phase.average}) if recipe.phase.average else spec
+    if not is_phase:
+        return spec
+    redecay = Redecay(start_step=spec.start_step, end_step=spec.end_step)
+    return spec.model_copy(update={"redecay": redecay, "average": recipe.phase.average})
 
 
 def chain(cut_at: Iterable[int], existing: Iterable[Interval], last: int, first: int = 0) -> list[Interval]:

@@ -68,10 +68,13 @@ class Protocol(Strict):
     """How phases are trained and read off; only runs of equal protocol compare."""
 
     lr: Literal["continue", "redecay"] = "continue"
+    """Whether the LR stays on the schedule, or falls anew in each phase from the branch to zero."""
     average: Average | None = None
+    """Which checkpoints' mean is scored; None for the last one."""
     optimizer: Literal["carried on", "started anew"] = "carried on"
     """What became of the optimizer's state where the campaign's own training begins."""
     rewarm: int = 0
+    """Steps over which the LR rises there, where the optimizer was started anew."""
 
 
 class SegmentSpec(Strict):
@@ -103,6 +106,13 @@ class SegmentSpec(Strict):
     """Set in the phases of protocol `redecay`."""
     average: Average | None = None
     """Which checkpoints at its end are kept and averaged at export; only where a run ends."""
+
+    @property
+    def kept_steps(self) -> tuple[int, ...]:
+        """Steps, rising, whose checkpoints stay when it is trained: those that are averaged, or its end alone."""
+        if self.average is None:
+            return (self.end_step,)
+        return tuple(self.end_step - i * self.average.every for i in reversed(range(self.average.last)))
 
     def identity(self) -> dict[str, object]:
         """What determines the trained weights, and nothing else (no path, no name, nothing without effect)."""
@@ -202,7 +212,7 @@ class RunSpec(Strict):
     control: str | None
     """id of the run this one is compared with; None for the control itself."""
     duration: float
-    """Share of all steps that the phase takes; 0 for the control."""
+    """Share of all steps that the phase takes; 0 for a control that is the trunk's own end."""
     dropped: tuple[str, ...]
     policy: str | None
     changed: dict[str, str]

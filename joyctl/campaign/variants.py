@@ -26,7 +26,7 @@ class Variant:
     control: str | None
     """Name of the matched control; None for the control itself."""
     duration: float
-    """Share of all steps the phase takes; 0 for the control."""
+    """Share of all steps the phase takes; 0 for a control that is the trunk's own end."""
     mix: dict[str, Fraction]
     length: Fraction = Fraction(1)
     """Steps trained in the phase as a share of its duration (below 1 under `shrink`)."""
@@ -60,32 +60,32 @@ def variants(point: Point, grid: Grid, shares: Shares) -> Iterator[Variant]:
     """
     suffix = label(point.changed)
     base, upsampled = shares.base, shares.upsampled
-    control = f"control{label(of_control(point.changed))}"
+    durations = sorted({*grid.durations, *(grid.drop_at if grid.drops else ())})
     if grid.control:
-        yield Variant(control, None, 0.0, base)
-    durations = {*grid.durations, *(grid.drop_at if grid.drops else ())}
-    for duration in sorted(durations):
-        yield Variant(f"upsample-{percent(duration)}{suffix}", control, duration, upsampled)
+        yield from controls(point, sorted({*durations, *(grid.probe_at if grid.probes else ())}), base)
+    for duration in durations:
+        yield Variant(f"upsample-{percent(duration)}{suffix}", control_name(point, duration), duration, upsampled)
     for sources in grid.drops:
         left = _left(point, sources, upsampled, grid.policy)
         for duration in grid.drop_at:
             name = f"drop-{'+'.join(sources)}-{percent(duration)}{policy_label(grid.policy)}{suffix}"
             matched = f"upsample-{percent(duration)}{suffix}"
             yield Variant(name, matched, duration, left.mix, left.length, sources, grid.policy)
-    yield from _probes(point, grid, base, control)
+    yield from _probes(point, grid, base)
 
 
-def _probes(point: Point, grid: Grid, base: dict[str, Fraction], control: str) -> Iterator[Variant]:
+def _probes(point: Point, grid: Grid, base: dict[str, Fraction]) -> Iterator[Variant]:
     suffix = label(point.changed)
     alone = dict.fromkeys((p.beside, d) for p in grid.probes if p.beside is not None for d in grid.probe_at)
     mixes = [(probe, mix_of(probe, base, tuple(point.recipe.sources))) for probe in grid.probes]
     for beside, duration in alone:
         assert beside is not None
         name = f"only-{beside}-{percent(duration)}{suffix}"
-        yield Variant(name, control, duration, {beside: Fraction(1)}, beside=beside)
+        yield Variant(name, control_name(point, duration), duration, {beside: Fraction(1)}, beside=beside)
     for probe, mix in mixes:
         for duration in grid.probe_at:
-            matched = control if probe.beside is None else f"only-{probe.beside}-{percent(duration)}{suffix}"
+            only = f"only-{probe.beside}-{percent(duration)}{suffix}"
+            matched = control_name(point, duration) if probe.beside is None else only
             yield Variant(
                 name=f"{name_of(probe, duration)}{suffix}",
                 control=matched,
@@ -111,6 +111,25 @@ def each_source(recipe: Recipe, categories: Sequence[str]) -> list[str]:
         if not any(recipe.sources[name].category == category for name in sources):
             raise RecipeError([Problem(where, "", "none of its sources has weight in mixes.upsampled")])
     return [name for name in sources if not categories or recipe.sources[name].category in categories]
+
+
+def controls(point: Point, durations: Sequence[float], base: dict[str, Fraction]) -> Iterator[Variant]:
+    """What phases of these durations are compared with, on the base mix.
+
+    Where the LR goes on, that is the trunk's own end. Under `redecay` the trunk stays on the schedule and no phase
+    does, so every duration has a control of its own, a phase that decays as the others do; the trunk's end is nobody's
+    control and is not trained.
+    """
+    if point.recipe.phase.lr == "continue":
+        yield Variant(control_name(point, 0.0), None, 0.0, base)
+    else:
+        yield from (Variant(control_name(point, duration), None, duration, base) for duration in durations)
+
+
+def control_name(point: Point, duration: float) -> str:
+    """Name of the control of phases of that duration: `control`, under `redecay` `control-20`."""
+    of_duration = f"-{percent(duration)}" if point.recipe.phase.lr == "redecay" else ""
+    return f"control{of_duration}{label(of_control(point.changed))}"
 
 
 def _left(point: Point, sources: tuple[str, ...], mix: dict[str, Fraction], policy: str) -> Dropped:

@@ -14,7 +14,7 @@ from joyctl.cli.words import note
 from joyctl.errors import Refused
 from joyctl.launch.audit import audit_campaign, damaged
 from joyctl.launch.disk import set_aside
-from joyctl.launch.prepare import Prepared, replace_drifted
+from joyctl.launch.prepare import Prepared, drifted, replace_drifted
 
 _SIGNS: dict[Level, str] = {"ok": "✓", "warning": "!", "failure": "✗"}
 _STYLES: dict[Level, str] = {"ok": "green", "warning": "yellow", "failure": "red bold"}
@@ -48,7 +48,7 @@ def audit_or_refuse(prepared: Prepared) -> None:
 
 def set_aside_unfit(prepared: Prepared) -> None:
     """Set aside what other settings made and what is damaged, so that it is done anew."""
-    if prepared.work.refused:
+    if drifted(prepared):
         note(f"set aside in {replace_drifted(prepared)}")
     if broken := damaged(audit_campaign(prepared, digests=False)):
         note(f"set aside in {set_aside(prepared.folder, broken)}: {', '.join(broken)}")

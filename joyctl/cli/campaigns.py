@@ -308,7 +308,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
     from joyctl.cli.fitting import require_fit, require_trackers
     from joyctl.data.stated import lacks_data, nothing_to_train_on
     from joyctl.evals.sandbox import UNSAFE
-    from joyctl.launch.prepare import fetch_models, refuse_drift, share_trunks
+    from joyctl.launch.prepare import drifted, fetch_models, refuse_drift, share_trunks
     from joyctl.recipe.load import load_cluster_file
     from joyctl.store.campaign import campaign_lock, read_campaign_json
 
@@ -351,7 +351,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
     with campaign_lock(prepared.folder):
         if not slurm or rerun:
             _refuse_live(prepared, rerun)
-        if rerun and (prepared.work.refused or known):
+        if rerun and (drifted(prepared) or known):
             set_aside_unfit(prepared)
         if known or read_campaign_json(prepared.folder) is not None:
             # Again under the lock: another process may have finished something since.

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from joyctl.campaign.audit import MAX_EPOCHS
 from joyctl.campaign.baserun import said_of_base
 from joyctl.campaign.plan import Plan, parameters
+from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.campaign.totals import full_runs
@@ -24,6 +25,7 @@ from joyctl.data.ledger import source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.recipe.cluster import Cluster
 from joyctl.recipe.types import Recipe
+from joyctl.report.claim import Claim, claim
 from joyctl.report.foresight import DISCORDANT, Sight, foresee
 from joyctl.report.power import POWER
 
@@ -45,6 +47,7 @@ def plan_json(prepared: Prepared, cluster: Cluster | None = None, audit: Sequenc
     value: dict[str, Any] = {
         "campaign": plan.campaign,
         "data": {"folder": str(prepared.data.path), "stated": prepared.data.stated},
+        "claim": asdict(said) if (said := _claim(plan)) else None,
         "segments": [
             {
                 "id": s.id,
@@ -139,6 +142,8 @@ def print_plan(
         out.print(f" data     {folder} is not here: sizes are the recipe's own words, digests unknown")
     for said in outlook_lines(plan_outlook(prepared, cluster)):
         out.print(said, soft_wrap=True)
+    for line in _standing(plan):
+        out.print(line, style="dim")
     for said in _can_detect(prepared):
         out.print(said)
     todo = len(prepared.work.jobs)
@@ -162,6 +167,24 @@ def _base_json(plan: Plan) -> dict[str, Any] | None:
         return None
     optimizer = "carried on" if first.base.kind == "dcp" else "started anew"
     return {**first.base.model_dump(mode="json"), "optimizer": optimizer, "seen": first.order.seen or {}}
+
+
+def _claim(plan: Plan) -> Claim | None:
+    """What the planned differences will be about."""
+    return claim(plan.runs, plan.recipe.model_dump(include={"base"}))
+
+
+def _standing(plan: Plan) -> list[str]:
+    """How phases are trained and read off, and what their differences will be about."""
+    protocol = next((run.protocol for run in plan.runs if run.reference is None), None)
+    lines = [f"\n protocol: {protocol_words(protocol)}"] if protocol else []
+    kept = [s for s in plan.segments if s.average is not None]
+    if kept and kept[0].average:
+        # A checkpoint holds a parameter three times in float32: itself and AdamW's two moments.
+        more = 12 * parameters(kept[0].model) * (kept[0].average.last - 1) * len(kept)
+        lines.append(f" averaging keeps {kept[0].average.last} checkpoints a run: about {_count(more)}B more on disk")
+    said = _claim(plan)
+    return [*lines, f" claim: {said.words}"] if said else lines
 
 
 def _sights(prepared: Prepared) -> tuple[Sight, ...]:
@@ -342,6 +365,7 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
         "mix": run.mix,
         "sources": use,
         "lr_at_branch": _lr_at_branch(run, segment) if segment else None,
+        "protocol": {**run.protocol.model_dump(mode="json"), "words": protocol_words(run.protocol)},
         "action": decision.action,
         "reason": decision.reason,
         "reference": run.reference.model_dump(mode="json") if run.reference else None,

@@ -76,6 +76,11 @@ def write_plan(campaign: Path, plan: Plan, command: str, versions: Mapping[str, 
     )
 
 
+def on_disk(campaign: Path, run: str) -> RunSpec | None:
+    """A run as its run.json tells it, if there is one. Raises Refused where that is damaged."""
+    return _read(layout.run_folder(campaign, run) / layout.RUN, RunSpec)
+
+
 def set_aside(campaign: Path, folders: Iterable[str]) -> Path:
     """Move folders of a campaign to replaced/<time>/ and forget that they were expected."""
     aside = campaign / "replaced" / time.strftime("%Y%m%d-%H%M%S")

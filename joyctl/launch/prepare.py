@@ -10,6 +10,8 @@ from joyctl.campaign.categories import outline
 from joyctl.campaign.compare import Decision, Work, compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.plan import Plan, plan, wanted_variants
+from joyctl.campaign.protocol import protocol_words
+from joyctl.campaign.spec import RunSpec
 from joyctl.data.build import build
 from joyctl.data.folder import DataFolder
 from joyctl.data.stated import lacks_data, nothing_to_train_on, stated_folder
@@ -17,7 +19,7 @@ from joyctl.errors import Problem, RecipeError, Refused
 from joyctl.evals.known import require_known
 from joyctl.evals.references import fetch, identify
 from joyctl.launch.bases import fetch_base, identify_base, require_one_base
-from joyctl.launch.disk import find, set_aside, trunk_cuts
+from joyctl.launch.disk import find, on_disk, set_aside, trunk_cuts
 from joyctl.launch.shared import Offers, offers, take_over, trunks_elsewhere
 from joyctl.recipe.suite import require_datasets
 from joyctl.recipe.types import Recipe
@@ -133,6 +135,7 @@ def fetch_models(prepared: Prepared, notify: Callable[[str], None]) -> Prepared:
 def refuse_drift(prepared: Prepared, command: str) -> None:
     """Raise Refused, with the keys that changed, if anything on disk was made with other settings."""
     if not prepared.work.refused:
+        _refuse_other_protocol(prepared, command)
         return
     name, decision = next(iter(prepared.work.refused.items()))
     others = len(prepared.work.refused) - 1
@@ -148,11 +151,46 @@ def refuse_drift(prepared: Prepared, command: str) -> None:
     changes = changed_keys(old, prepared.plan.recipe.model_dump(mode="json")) if old else []
     # The recipe's own keys say it best; where they agree (the data itself changed) the spec's must do.
     other = ("hypothesis", "phase.", "seeds.", "name", "references", "published")
-    changes = [c for c in changes if not c[0].startswith(other)]
+    protocol = ("phase.lr", "phase.average")
+    changes = [c for c in changes if c[0].startswith(protocol) or not c[0].startswith(other)]
     raise Refused(
         f"refused: {prepared.folder / name} {decision.reason}{more}\n{_changes(changes or decision.changes)}",
         hint=f"Keep both:  {command} campaign={prepared.plan.campaign}-2      Replace:  {command} --rerun",
     )
+
+
+def _refuse_other_protocol(prepared: Prepared, command: str) -> None:
+    others = _of_other_protocol(prepared)
+    if others:
+        first = next(run for run in prepared.plan.runs if run.reference is None)
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        there = protocol_words(others[0].protocol)
+        raise Refused(
+            f"refused: {prepared.folder / 'runs' / others[0].id}{more} is of another protocol\n"
+            f"  there: {there}\n  now:   {protocol_words(first.protocol)}",
+            hint=f"A table never mixes protocols. Keep both:  {command} campaign={prepared.plan.campaign}-2"
+            f"      Replace:  {command} --rerun",
+        )
+
+
+def _of_other_protocol(prepared: Prepared) -> list[RunSpec]:
+    """Runs on disk that this plan does not name, where the campaign was begun under another protocol."""
+    kept = read_campaign_json(prepared.folder) or {}
+    before, now = (kept.get("recipe") or {}).get("phase"), prepared.plan.recipe.phase
+    if before is None or (before.get("lr", "continue"), before.get("average")) == (
+        now.lr,
+        now.average.model_dump(mode="json") if now.average else None,
+    ):
+        return []
+    planned = {run.id: run.protocol for run in prepared.plan.runs if run.reference is None}
+    protocols = set(planned.values())
+    there = [on_disk(prepared.folder, name) for name in kept.get("runs", []) if name not in planned]
+    return [run for run in there if run is not None and run.reference is None and run.protocol not in protocols]
+
+
+def drifted(prepared: Prepared) -> bool:
+    """Whether anything on disk cannot stay beside this plan."""
+    return bool(prepared.work.refused or _of_other_protocol(prepared))
 
 
 def _changes(changes: Sequence[tuple[str, str, str]]) -> str:
@@ -165,4 +203,5 @@ def replace_drifted(prepared: Prepared) -> Path:
     refused = prepared.work.refused
     trunks = {"/".join(name.split("/")[:2]) for name in refused if name.startswith("trunk/")}
     runs = {name for name in refused if not name.startswith("trunk/")}
+    runs |= {f"runs/{run.id}" for run in _of_other_protocol(prepared)}
     return set_aside(prepared.folder, sorted(trunks | runs))

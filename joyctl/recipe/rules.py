@@ -185,6 +185,8 @@ def check_recipe(
             yield from _check_shares(("phase", key), shares, training)
     if schedule is not None:
         yield from _check_cooldown(schedule, training, phase)
+    if phase is not None and training is not None:
+        yield from _check_average(phase, training)
     first: dict[tuple[str, str | None], str] = {}
     for name, reference in references.items():
         other = first.setdefault((reference.model, reference.revision), name)
@@ -333,6 +335,17 @@ def _check_cooldown(schedule: Schedule, training: Training | None, phase: Phase 
     if schedule.cooldown_shape != "linear" and not schedule.cooldown and phase is not None and phase.lr == "continue":
         message = "nothing falls by it; give 'cooldown', with kind wsd or inverse_sqrt, or phase.lr: redecay"
         yield Finding(("schedule", "cooldown_shape"), message, (("schedule", "cooldown"), ("phase", "lr")))
+
+
+def _check_average(phase: Phase, training: Training) -> Iterator[Finding]:
+    """The checkpoints that are averaged all lie within the shortest phase."""
+    average, shortest = phase.average, min((*phase.durations, *phase.drop_at))
+    steps = round(shortest * training.steps)
+    if average is not None and average.reach >= steps:
+        message = f"{average.last} checkpoints, {average.every:,} steps apart, reach back {average.reach:,} steps; "
+        message += f"the shortest phase, {shortest} of {training.steps:,}, has {steps:,}"
+        related = tuple(("phase", "average", key) for key in ("last", "every"))
+        yield Finding(("phase", "average"), message, related)
 
 
 def _check_shares(loc: Loc, shares: Sequence[float], training: Training | None) -> Iterator[Finding]:

@@ -118,6 +118,11 @@ class Average(Strict):
     every: int = Field(ge=1)
     """Steps between two of them."""
 
+    @property
+    def reach(self) -> int:
+        """Steps from the first of them to the end of the phase."""
+        return (self.last - 1) * self.every
+
 
 class Phase(Strict):
     """The final phase: what varies between arms."""

@@ -1,4 +1,4 @@
-"""The one-line conclusion, computed from the verdicts: what rises, what it costs, what each drop loses."""
+"""The one-line conclusion, from the verdicts: what rises, what it costs, what each drop loses and each probe gains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
-from joyctl.report.sheet import Column, Row, duration_label
+from joyctl.report.sheet import Column, Row, duration_label, is_upsampling
 
 
 def conclude(columns: Sequence[Column], rows: Sequence[Row], curve: DurationCurve | None) -> str:
@@ -15,7 +15,8 @@ def conclude(columns: Sequence[Column], rows: Sequence[Row], curve: DurationCurv
     if not compared:
         return "Nothing to compare yet: no run and its control are both scored."
     plain = [row for row in compared if not row.runs[0].changed]
-    phases = [row for row in plain if not row.runs[0].dropped]
+    phases = [row for row in plain if is_upsampling(row.runs[0])]
+    probes = [row for row in plain if row.runs[0].added]
     drops = [row for row in plain if row.runs[0].dropped]
     said = [_upsampling(columns, phases)] if phases else []
     if curve is not None and curve.open_choice and curve.kind != "none":
@@ -23,6 +24,10 @@ def conclude(columns: Sequence[Column], rows: Sequence[Row], curve: DurationCurv
     if drops:
         several = len({row.runs[0].duration for row in drops}) > 1
         said.append(_sentence("; ".join(_drop(columns, row, several) for row in drops)))
+    if probes:
+        names = [_probe_name(row) for row in probes]
+        parts = [_probe(columns, row, several=names.count(name) > 1) for row, name in zip(probes, names, strict=True)]
+        said.append(_sentence("; ".join(parts)))
     others = len(compared) - len(plain)
     if others:
         said.append(f"{others} variants with changed settings: see the table.")
@@ -87,6 +92,22 @@ def _size(pair: tuple[Row, Delta]) -> float:
 def _drop(columns: Sequence[Column], row: Row, several: bool) -> str:
     run = row.runs[0]
     what = " and ".join(run.dropped) + (f" at {duration_label(run.duration)}" if several else "")
+    return _does(columns, row, f"dropping {what}")
+
+
+def _probe_name(row: Row) -> str:
+    run = row.runs[0]
+    beside = f" beside {run.beside}" if run.beside else ""
+    return f"adding {run.added}{f' ({duration_label(run.share)} of the phase)' if run.share else ''}{beside}"
+
+
+def _probe(columns: Sequence[Column], row: Row, several: bool) -> str:
+    at = f" at {duration_label(row.runs[0].duration)}" if several else ""
+    return _does(columns, row, f"{_probe_name(row)}{at}")
+
+
+def _does(columns: Sequence[Column], row: Row, doing: str) -> str:
+    """What an arm loses and gains on the benchmarks."""
     lost: list[str] = []
     gained: list[str] = []
     unsure: list[str] = []
@@ -100,12 +121,12 @@ def _drop(columns: Sequence[Column], row: Row, several: bool) -> str:
             amount = f"{column.amount(abs(delta.delta), '-')} {column.unit} of {column.label}"
             (gained if delta.better else lost).append(amount)
     if not lost and not gained and unsure:
-        return f"dropping {what} shows nothing that holds after correction (before it: {_list(unsure)})"
+        return f"{doing} shows nothing that holds after correction (before it: {_list(unsure)})"
     if not lost and not gained:
-        return f"dropping {what} makes no detectable difference on any benchmark"
+        return f"{doing} makes no detectable difference on any benchmark"
     parts = [f"loses {_list(lost)}"] if lost else []
     parts += [f"gains {_list(gained)}"] if gained else []
-    return f"dropping {what} {_list(parts)}"
+    return f"{doing} {_list(parts)}"
 
 
 def _list(parts: Sequence[str]) -> str:

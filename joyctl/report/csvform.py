@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.spec import RunSpec
 from joyctl.report.aggregate import Composite, estimate
 from joyctl.report.deltas import Delta
@@ -19,6 +20,7 @@ COLUMNS = (
     "low", "high", "p", "p_adjusted", "q", "p_exact", "bootstrap_low", "bootstrap_high", "detectable", "verdict",
     "better", "family", "clusters", "few_clusters", "seeds", "trunks", "higher_is_better", "seed", "trunk_seed",
     "duration", "dropped", "policy", "changed", "protocol",
+    "added", "share", "beside", "phase_protocol",
 )  # fmt: skip
 """The header; columns may be added at the end, not renamed."""
 Line = dict[str, Any]
@@ -94,6 +96,10 @@ def _of_run(run: RunSpec) -> Line:
         "duration": run.duration,
         "dropped": "+".join(run.dropped),
         "policy": run.policy,
+        "added": run.added,
+        "share": run.share,
+        "beside": run.beside,
+        "phase_protocol": protocol_words(run.protocol),
         "changed": " ".join(f"{key}={value}" for key, value in sorted(run.changed.items())),
     }
 

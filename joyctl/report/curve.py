@@ -15,7 +15,7 @@ from joyctl.report.items import BITS_PER_BYTE
 from joyctl.report.optimum import Arm, Optimum, optimum, pareto
 from joyctl.report.pairing import Pair, check_pairable, pairs, seed_rows
 from joyctl.report.results import CampaignResults, Key
-from joyctl.report.sheet import Column
+from joyctl.report.sheet import Column, is_upsampling
 
 Weights = Mapping[Key, float]
 Kind = Literal["trade-off", "largest gain", "none"]
@@ -27,13 +27,17 @@ _RULES: Mapping[Kind, str] = {
 }
 
 
+EACH_ITS_OWN = "control"
+"""What the curve's first point is called where every duration has a control of its own."""
+
+
 @dataclass(frozen=True)
 class CurvePoint:
     """One duration; its differences are against the control, averaged over seeds."""
 
     variant: str
     duration: float
-    """Share of all steps; 0 for the control."""
+    """Share of all steps; 0 for the control, or for all of them where every duration has its own."""
     gain: float
     """Mean over the targeted benchmarks of the difference, a fraction."""
     gain_low: float
@@ -110,7 +114,7 @@ def duration_curve(results: CampaignResults, columns: Sequence[Column]) -> Durat
         return None
     gain = dict.fromkeys(targeted, 1 / len(targeted))
     cost = dict.fromkeys(losses, 1 / len(losses)) if losses else _falling(results, aggregate[0])
-    plain = [run for run in results.runs if not run.changed and not run.dropped and run.control is not None]
+    plain = [run for run in results.runs if is_upsampling(run) and not run.changed]
     found = _complete(results, plain, {*gain, *cost})
     durations = {run.variant: run.duration for run in sorted(plain, key=lambda run: run.duration)}
     scored = [variant for variant in durations if any(run.variant == variant for run, _ in found)]
@@ -118,8 +122,12 @@ def duration_curve(results: CampaignResults, columns: Sequence[Column]) -> Durat
         return None
     arms = [_arm([one for one in found if one[0].variant == variant], gain, cost) for variant in scored]
     best = optimum(arms)
-    control = found[0][1][targeted[0]].control.variant
-    points = _points([control, *scored], [0.0, *(durations[variant] for variant in scored)], best)
+    controls = dict.fromkeys(pairs[targeted[0]].control.variant for _, pairs in found)
+    points = _points(
+        [next(iter(controls)) if len(controls) == 1 else EACH_ITS_OWN, *scored],
+        [0.0, *(durations[variant] for variant in scored)],
+        best,
+    )
     low, high = best.interval
     kind: Kind = "none" if not best.pays else "trade-off" if best.trades else "largest gain"
     return DurationCurve(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from joyctl.report.curve import CurvePoint, DurationCurve
+from joyctl.report.deltas import Delta
 from joyctl.report.notes import policy_words
 from joyctl.report.results import Key
 from joyctl.report.sheet import Column, duration_label
-from joyctl.report.worth import DatasetTable, LeftOut, Ranked
+from joyctl.report.worth import DatasetTable, LeftOut, Probed, ProbeTable, Ranked
 
 RANK_HEAD = ("benchmark", "needs", "not detectable", "better without")
+PROBE_RANK_HEAD = ("benchmark", "gains from", "not detectable", "loses by")
 RANK_NOTE = "largest difference first: > further from the next than noise, ~ not told apart from it"
 WORTH_HEAD = ("left out", "at", "its share, %", "policy")
+PROBE_HEAD = ("added", "at", "its share, %", "beside", "against")
 _APART, _TOGETHER, _NONE = " > ", " ~ ", "–"
 
 
@@ -71,46 +74,82 @@ def ranked_group(table: DatasetTable | None) -> tuple[str, str] | None:
     return arm.against, policy_words(arm.policy)
 
 
-def rank_lines(table: DatasetTable) -> list[tuple[str, str, str, str]]:
-    """By benchmark: (label, sources it needs, those that make no detectable difference, those it is better without)."""
+def probed_group(table: ProbeTable | None) -> str | None:
+    """How the ranked probes were made; None where nothing is ranked."""
+    if table is None or not table.ranks:
+        return None
+    arm = table.arm(next(iter(table.ranks.values()))[0].variant)
+    return f"{probe_words(arm)}, at {duration_label(arm.duration)}, against {arm.against}"
+
+
+def probe_words(arm: Probed) -> str:
+    """Share and rest of a probe: `30 % of the phase, the rest the base mix`."""
+    return f"{duration_label(arm.share)} of the phase, the rest {arm.beside or 'the base mix'}"
+
+
+def rank_lines(table: DatasetTable | ProbeTable) -> list[tuple[str, str, str, str]]:
+    """By benchmark: (label, sources that matter, those that make no detectable difference, those that do harm).
+
+    What matters and what does harm: of sources left out, those that it needs and those that it is better without; of
+    sources added, those that it gains from and those that it loses by.
+    """
+    first = isinstance(table, ProbeTable)
     found = []
     for column in table.columns:
         if column.key in table.ranks:
-            needs, unclear, without = (_in_order(table, column.key, better) for better in (False, None, True))
-            found.append((column.label, needs, unclear, without))
+            matters, unclear, harms = (_in_order(table, column.key, better) for better in (first, None, not first))
+            found.append((column.label, matters, unclear, harms))
     return found
+
+
+def probe_line(table: ProbeTable, arm: Probed) -> list[str]:
+    """One probe: source, duration, share, rest, control, then by column the difference and what it means."""
+    cells = _difference_cells(table.columns, arm.deltas, ("better with", "worse with"))
+    share = f"{arm.share * 100:.1f}"
+    return [arm.added, duration_label(arm.duration), share, arm.beside or "base mix", arm.against, *cells]
 
 
 def worth_line(table: DatasetTable, arm: LeftOut) -> list[str]:
     """One arm: sources, duration, share, policy, then by column the difference, its interval and what it means."""
-    cells = []
-    for column in table.columns:
-        delta = arm.deltas.get(column.key)
-        if delta is None:
-            cells.append(_NONE)
-            continue
-        word = {True: "better without", False: "worse without", None: delta.verdict}[delta.better]
-        interval = f"[{column.amount(delta.low)}, {column.amount(delta.high)}]"
-        cells.append(f"{column.amount(delta.delta)} {interval} {delta.mark} {word}")
+    cells = _difference_cells(table.columns, arm.deltas, ("better without", "worse without"))
     share = f"{arm.share * 100:.1f}"
     return ["+".join(arm.dropped), duration_label(arm.duration), share, policy_words(arm.policy), *cells]
 
 
-def _in_order(table: DatasetTable, key: Key, better: bool | None) -> str:
+def _difference_cells(columns: Sequence[Column], deltas: Mapping[Key, Delta], words: tuple[str, str]) -> list[str]:
+    """By column the difference, its interval and what it means: `words` for better and for worse."""
+    cells = []
+    for column in columns:
+        delta = deltas.get(column.key)
+        if delta is None:
+            cells.append(_NONE)
+            continue
+        word = {True: words[0], False: words[1], None: delta.verdict}[delta.better]
+        interval = f"[{column.amount(delta.low)}, {column.amount(delta.high)}]"
+        cells.append(f"{column.amount(delta.delta)} {interval} {delta.mark} {word}")
+    return cells
+
+
+def _in_order(table: DatasetTable | ProbeTable, key: Key, better: bool | None) -> str:
+    last = not isinstance(table, ProbeTable)  # which of better and worse the ranks end with
     places: list[Ranked] = [one for one in table.ranks[key] if table.arm(one.variant).deltas[key].better is better]
-    if better is True:
+    if better is last:
         places = places[::-1]  # the largest difference first here too
     words = ""
     for i, one in enumerate(places):
-        name = "+".join(table.arm(one.variant).dropped)
+        name = _sources(table.arm(one.variant))
         if i == 0:
             words = name
         elif better is None:
             words += f", {name}"
         else:
-            apart = places[i].apart if better else places[i - 1].apart
+            apart = places[i].apart if better is last else places[i - 1].apart
             words += f"{_APART if apart else _TOGETHER}{name}"
     return words or _NONE
+
+
+def _sources(arm: LeftOut | Probed) -> str:
+    return arm.added if isinstance(arm, Probed) else "+".join(arm.dropped)
 
 
 def _mean(labels: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.spec import ReferenceSpec, RunSpec
 from joyctl.report import notes
 from joyctl.report.aggregate import Composite, estimate
@@ -17,7 +18,7 @@ from joyctl.report.published import Beside, Published
 from joyctl.report.report import Report
 from joyctl.report.results import CampaignResults, Key, Score
 from joyctl.report.sheet import Column
-from joyctl.report.worth import DatasetTable
+from joyctl.report.worth import DatasetTable, ProbeTable
 
 
 def render_json(report: Report) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def render_json(report: Report) -> dict[str, Any]:
         "campaign": results.campaign,
         "hypothesis": results.hypothesis,
         "conclusion": report.conclusion,
+        "claim": asdict(report.claim) if report.claim else None,
         "runs": [_run(run, step, results) for run in results.runs],
         "scores": [
             *(_score(score, score.items.estimate(score.metric).stderr) for score in results.scores),
@@ -56,6 +58,7 @@ def render_json(report: Report) -> dict[str, Any]:
         "noise": [_floor(floor) for floor in report.floors],
         "curve": _curve(report.curve) if report.curve else None,
         "datasets": _datasets(report.datasets) if report.datasets else None,
+        "probes": _datasets(report.probes) if report.probes else None,
         "published": [_published(one) for one in report.published],
         "notes": notes.scoring_notes(report),
         "cost": None if report.cost is None else asdict(report.cost),
@@ -77,6 +80,10 @@ def _run(run: RunSpec, tokens_a_step: int, results: CampaignResults) -> dict[str
         "end_step": run.end_step,
         "dropped": list(run.dropped),
         "policy": run.policy,
+        "added": run.added,
+        "share": run.share,
+        "beside": run.beside,
+        "protocol": {**run.protocol.model_dump(mode="json"), "words": protocol_words(run.protocol)},
         "changed": run.changed,
         "fingerprint": run.fingerprint,
         "reference": None if run.reference is None else _reference(run.id, run.reference, results),
@@ -127,7 +134,7 @@ def _curve(curve: DurationCurve) -> dict[str, Any]:
     return {**asdict(curve), **scores}
 
 
-def _datasets(table: DatasetTable) -> dict[str, Any]:
+def _datasets(table: DatasetTable | ProbeTable) -> dict[str, Any]:
     return {
         "columns": [{**_key(column.key), **_without_key(column)} for column in table.columns],
         "arms": [{**asdict(arm), "deltas": [_delta(delta) for delta in arm.deltas.values()]} for arm in table.arms],

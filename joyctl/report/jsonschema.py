@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from joyctl.campaign.spec import Protocol
 from joyctl.recipe.types import Strict
-from joyctl.report.jsonsections import Cost, DatasetTable, Delta, DurationCurve, Floor, Key, Published
+from joyctl.report.claim import About
+from joyctl.report.jsonsections import Cost, DatasetTable, Delta, DurationCurve, Floor, Key, ProbeTable, Published
 
 
 class ModelPart(Strict):
@@ -36,6 +38,26 @@ class Reference(Strict):
     """In what its protocol differs from the runs'."""
 
 
+class PhaseProtocol(Protocol):
+    """How phases are trained and read off; only runs of equal protocol compare."""
+
+    words: str
+    """The same in words."""
+
+
+class Claim(Strict):
+    """What the differences are about."""
+
+    about: About
+    """`this base checkpoint`: other base runs may differ; `base runs`: several were made."""
+    trunks: int
+    """Base runs behind every variant, at least."""
+    phases: int
+    """Orders of the phase's data behind every variant within each base run, at least."""
+    words: str
+    """The same in words."""
+
+
 class Run(Strict):
     """One run that has been planned and whose run.json can be read."""
 
@@ -55,7 +77,7 @@ class Run(Strict):
     tokens: int
     """Tokens trained for it: its phase's, or the whole base run's for a control."""
     duration: float
-    """Share of all steps that the phase takes; 0 for a control."""
+    """Share of all steps that the phase takes; 0 for a control that is the base run's own end."""
     branch_step: int | None
     """Step of the base run at which it branches; null where it is the base run itself."""
     end_step: int
@@ -64,6 +86,14 @@ class Run(Strict):
     """Sources left out."""
     policy: str | None
     """Where their share went: `renormalise`, `shrink` or `replace:<source>`; null where none is left out."""
+    added: str | None
+    """Source that a probe adds."""
+    share: float | None
+    """Its share of the phase."""
+    beside: str | None
+    """Source that takes the rest of a probe's phase; null where that is the base mix, and where it is no probe."""
+    protocol: PhaseProtocol
+    """How its phase was trained and read off."""
     changed: dict[str, str]
     """Swept recipe keys in which it differs, with their values; `campaign` where a report over several campaigns has
     its variant's name twice."""
@@ -144,6 +174,8 @@ class ReportJson(Strict):
     """The question, as the recipe puts it."""
     conclusion: str
     """The answer in a line: nothing that a verdict does not carry."""
+    claim: Claim | None
+    """What the differences are about; null where there is none."""
     runs: list[Run]
     """All runs that are planned."""
     scores: list[Score]
@@ -166,6 +198,8 @@ class ReportJson(Strict):
     """The duration curve; null below two scored durations, or without a control or a benchmark."""
     datasets: DatasetTable | None
     """What each source is worth; null where nothing was left out."""
+    probes: ProbeTable | None
+    """What each added source is worth; null where nothing was added."""
     cost: Cost | None = None
     """What the campaign cost; null where it tells of no attempt, and for several campaigns together."""
     published: list[Published]

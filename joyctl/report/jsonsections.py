@@ -96,7 +96,7 @@ class CurvePoint(Strict):
     """One duration of the phase against the control, averaged over seeds."""
 
     variant: str
-    """Its variant."""
+    """Its variant; `control` at 0 where every duration has a control of its own."""
     duration: float
     """Share of all steps; 0 for the control."""
     gain: float
@@ -182,13 +182,32 @@ class LeftOut(Strict):
     """Without the sources minus with them: below 0 is what they are worth. Missing scores are absent."""
 
 
-class Place(Strict):
-    """A source's place in the order of what leaving it out costs."""
+class Probed(Strict):
+    """A probe: an arm that adds a source, against the same duration without it."""
 
     variant: str
-    """The arm that leaves it out."""
+    """Its variant."""
+    added: str
+    """The source."""
+    share: float
+    """Its share of the phase's tokens."""
+    beside: str | None
+    """Source that the rest of the phase is; null where that is the base mix."""
+    duration: float
+    """Share of all steps that the phase takes."""
+    against: str
+    """Variant of the matched control."""
+    deltas: list[Delta]
+    """With the source minus without: above 0 is what it is worth. Missing scores are absent."""
+
+
+class Place(Strict):
+    """A source's place in the order of what leaving it out costs, or of what adding it gains."""
+
+    variant: str
+    """The arm that leaves it out, or adds it."""
     place: int
-    """1 for what costs most; sources that are not detectably different from 0 share a place."""
+    """1 for what costs, or gains, most; sources that are not detectably different from 0 share a place."""
     apart: bool
     """Whether its difference is told apart from the next one's; false for the last."""
 
@@ -197,7 +216,8 @@ class Ranking(Key):
     """The order of sources on one benchmark."""
 
     places: list[Place]
-    """Single sources left out at one duration and by one policy: of several such groups the largest."""
+    """Single sources left out at one duration and by one policy, or added at one duration and share beside the same
+    rest: of several such groups the largest."""
 
 
 class DatasetTable(Strict):
@@ -209,6 +229,17 @@ class DatasetTable(Strict):
     """The arms."""
     ranks: list[Ranking]
     """The order of sources, benchmark by benchmark; empty where fewer than two were left out."""
+
+
+class ProbeTable(Strict):
+    """What every added source is worth on every benchmark."""
+
+    columns: list[Column]
+    """The scores it has."""
+    arms: list[Probed]
+    """The probes."""
+    ranks: list[Ranking]
+    """The order of sources, benchmark by benchmark; empty where fewer than two were added alike."""
 
 
 class Cost(Strict):

@@ -16,7 +16,7 @@ from joyctl.report.references import without_references
 from joyctl.report.report import Report
 from joyctl.report.results import Score
 from joyctl.report.sheet import PROXY_UNITS, Cell, Column, Row, duration_label
-from joyctl.report.worth import DatasetTable
+from joyctl.report.worth import DatasetTable, ProbeTable
 from joyctl.store.fingerprint import fingerprint
 
 _DIGEST = 64
@@ -33,6 +33,7 @@ def render_markdown(report: Report, against: Published | None = None) -> str:
     parts = [f"# {results.campaign}", f"**{report.conclusion}**"]
     if results.hypothesis:
         parts.append(f"Question: {results.hypothesis}")
+    parts.append(_list(f"{line}." for line in (*notes.claim_line(report), notes.protocol_line(report))))
     parts += [_comparison(report, report.columns), _remarks(report)]
     if report.categories:
         parts += ["## Categories", "The average is their plain mean. 0 is guessing, 100 all right."]
@@ -44,6 +45,8 @@ def render_markdown(report: Report, against: Published | None = None) -> str:
         parts += ["## Durations", *_durations(report.curve, report.columns)]
     if report.datasets is not None:
         parts += ["## Datasets", *_datasets(report.datasets)]
+    if report.probes is not None:
+        parts += ["## Probes", *_probes(report.probes)]
     if against is not None:
         parts += [f"## Beside {against.cited}", _published(against)]
         parts += ["\n".join(f"- {line}." for line in notes.published_notes(against))]
@@ -100,6 +103,17 @@ def _datasets(table: DatasetTable) -> list[str]:
     if group is not None:
         ranks = _table(findings.RANK_HEAD, findings.rank_lines(table), left=4)
         said.append(f"Left out of {group[0]}, {group[1]}; {findings.RANK_NOTE}.\n\n{ranks}")
+    return said
+
+
+def _probes(table: ProbeTable) -> list[str]:
+    lines = [findings.probe_line(table, arm) for arm in table.arms]
+    worth = _table((*findings.PROBE_HEAD, *map(_head, table.columns)), lines)
+    said = [f"With the dataset minus without, against the same duration without it.\n\n{worth}"]
+    group = findings.probed_group(table)
+    if group is not None:
+        ranks = _table(findings.PROBE_RANK_HEAD, findings.rank_lines(table), left=4)
+        said.append(f"Added: {group}; {findings.RANK_NOTE}.\n\n{ranks}")
     return said
 
 

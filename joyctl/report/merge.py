@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from joyctl.campaign.spec import RunSpec
+from joyctl.campaign.protocol import protocol_words
+from joyctl.campaign.spec import Protocol, RunSpec
 from joyctl.errors import Refused
 from joyctl.report.pairing import check_one_protocol
 from joyctl.report.references import without_references
@@ -28,12 +29,13 @@ def merge(campaigns: Sequence[CampaignResults]) -> CampaignResults:
     apart as `campaign:variant`, and so is what is compared with them; they count as changed settings, so nothing takes
     them for the plain recipe's.
 
-    Raises Refused where the bases differ, naming the recipes' keys that do, where they share none, and where a task
-    was scored under several protocols.
+    Raises Refused where the bases differ, naming the recipes' keys that do, where they share none, where their phases
+    are of different protocols, and where a task was scored under several.
     """
     named = _distinct(campaigns)
     if len(named) == 1:
         return campaigns[0]
+    _check_phases(named)
     for (one, mine), (other, theirs) in combinations(named.items(), 2):
         _check_base(one, mine, other, theirs)
     _check_protocols(named)
@@ -54,10 +56,25 @@ def _distinct(campaigns: Iterable[CampaignResults]) -> dict[str, CampaignResults
     return found
 
 
+def _check_phases(named: Mapping[str, CampaignResults]) -> None:
+    """Raise Refused unless the phases of all campaigns are of one protocol."""
+    found: dict[Protocol, str] = {}
+    for campaign, results in named.items():
+        for run in results.runs:
+            if run.reference is None:
+                found.setdefault(run.protocol, campaign)
+    if len(found) > 1:
+        lines = "".join(f"\n  {campaign}: {protocol_words(protocol)}" for protocol, campaign in found.items())
+        raise Refused(
+            f"phases of different protocols{lines}",
+            hint="A table never mixes protocols: give each campaign a report of its own.",
+        )
+
+
 def _check_base(one: str, mine: CampaignResults, other: str, theirs: CampaignResults) -> None:
     """Raise Refused unless both branch from the same base runs."""
     ours, others = _bases(mine), _bases(theirs)
-    differ = [seed for seed in ours if seed in others and ours[seed] != others[seed]]
+    differ = [base for base in ours if base in others and ours[base] != others[base]]
     if not differ and ours.keys() & others.keys():
         return
     hint = "One table holds campaigns of one base run: give each a report of its own."
@@ -69,10 +86,14 @@ def _check_base(one: str, mine: CampaignResults, other: str, theirs: CampaignRes
     raise Refused(f"{one} and {other} are not of one base run: their controls differ{lines or unnamed}", hint=hint)
 
 
-def _bases(results: CampaignResults) -> dict[int, str]:
-    """Fingerprints of the base runs by trunk seed: what the plain control exports."""
-    plain = [run for run in results.runs if run.control is None and not run.changed and run.branch_step is None]
-    return {run.trunk_seed: run.fingerprint for run in plain}
+def _bases(results: CampaignResults) -> dict[tuple[int, str], str]:
+    """Fingerprints by which base runs are known, by trunk seed and variant: of what the plain controls export.
+
+    The trunk's end, or under `redecay` a phase on the base mix, whose fingerprint tells its trunk as well. Another
+    order of data is left out: which phase it is depends on the longest duration.
+    """
+    plain = [run for run in results.runs if run.control is None and not run.changed and run.seed == 0]
+    return {(run.trunk_seed, run.variant): run.fingerprint for run in plain}
 
 
 def _of_base(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from joyctl.campaign.protocol import protocol_words
 from joyctl.report.aggregate import RESCALED
 from joyctl.report.items import GOLD_BITS
 from joyctl.report.judge import ALPHA
@@ -169,6 +170,16 @@ def alone_note(report: Report) -> list[str]:
     return ["alone: the score itself, since its control is not scored yet"] if alone else []
 
 
+def protocol_line(report: Report) -> str:
+    """How the phases were trained and read off; all runs of a table alike."""
+    return f"protocol: {protocol_words(report.protocol)}"
+
+
+def claim_line(report: Report) -> list[str]:
+    """What the differences are about, where there are any."""
+    return [f"claim: {report.claim.words}"] if report.claim is not None else []
+
+
 def seed_note(report: Report) -> str | None:
     """Whether run-to-run noise is in the intervals; None without any comparison."""
     ours = [delta for delta in report.averages if delta.family != "reference"]
@@ -206,14 +217,20 @@ def footnotes(rows: Sequence[Row]) -> dict[str, tuple[int, str]]:
     """
     numbers: dict[str, int] = {}
     found = {}
-    main = next((row.variant for row in rows if row.is_control), None)
+    controls = {row.variant: row.runs[0].duration for row in rows if row.is_control}
+    main = next(iter(controls), None)
     for row in rows:
         if row.remark is not None:
             found[row.variant] = (numbers.setdefault(row.remark, len(numbers) + 1), row.remark)
             continue
-        if row.control is None or not row.runs or (row.control == main and not row.runs[0].dropped):
+        plain = bool(row.runs) and not row.runs[0].dropped and row.runs[0].added is None
+        if row.control is None or not row.runs or (row.control == main and plain and not controls[main]):
             continue
-        remark = f"against {row.control}"
+        own = plain and controls.get(row.control, 0) == row.runs[0].duration and not row.runs[0].changed
+        remark = "against the control of its duration" if own else f"against {row.control}"
+        if row.runs[0].added is not None:
+            share = f"{row.runs[0].share * 100:.4g} % " if row.runs[0].share is not None else ""
+            remark = f"{share}{row.runs[0].added}, the rest {row.runs[0].beside or 'the base mix'}, {remark}"
         policy = row.runs[0].policy
         if policy is not None:
             remark += f", {policy_words(policy)}"

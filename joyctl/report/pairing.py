@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.spec import RunSpec
 from joyctl.errors import Refused
 from joyctl.report.estimate import Floats, Ints
@@ -33,7 +34,7 @@ class Pair:
 def pairs(results: CampaignResults) -> list[Pair]:
     """Every score of a run whose control has that score too, in the order of `results.scores`.
 
-    Raises Refused where the two cannot be compared (`check_pairable`).
+    Raises Refused where the two cannot be compared (`check_one_phase_protocol`, `check_pairable`).
     """
     specs = {spec.id: spec for spec in results.runs}
     scores = {(s.run, *s.key): s for s in results.scores}
@@ -43,11 +44,28 @@ def pairs(results: CampaignResults) -> list[Pair]:
         control = scores.get((run.control or "", *score.key))
         if control is None:
             continue
+        against = specs[control.run]
+        check_one_phase_protocol([against, run])
         check_pairable(score, control)
         differences = score.items.numerator(score.metric) - control.items.numerator(score.metric)
         denominator = score.items.denominator(score.metric)
-        found.append(Pair(run, specs[control.run], score, differences, denominator, score.items.clusters))
+        found.append(Pair(run, against, score, differences, denominator, score.items.clusters))
     return found
+
+
+def check_one_phase_protocol(runs: Iterable[RunSpec]) -> None:
+    """Raise Refused, naming two runs, unless all of the campaign's own runs are of one protocol of the phase."""
+    first: RunSpec | None = None
+    for run in runs:
+        if run.reference is not None:
+            continue
+        first = first or run
+        if run.protocol != first.protocol:
+            raise Refused(
+                f"{first.id} and {run.id} are of different protocols\n"
+                f"  {first.id}: {protocol_words(first.protocol)}\n  {run.id}: {protocol_words(run.protocol)}",
+                hint="A table never mixes protocols: give each a campaign and a report of its own (campaign=NAME).",
+            )
 
 
 def check_pairable(score: Score, control: Score) -> None:

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from joyctl.campaign.spec import Protocol
 from joyctl.report.aggregate import Composite, composites
 from joyctl.report.chance import PROXIES, AtChance, at_chance
+from joyctl.report.claim import Claim, claim
 from joyctl.report.conclusion import conclude
 from joyctl.report.cost import Cost, campaign_cost
 from joyctl.report.curve import DurationCurve, duration_curve
 from joyctl.report.deltas import Delta, run_deltas, variant_deltas
 from joyctl.report.noise import Floor, noise_floors
-from joyctl.report.pairing import check_one_protocol
+from joyctl.report.pairing import check_one_phase_protocol, check_one_protocol
 from joyctl.report.published import Published, published
 from joyctl.report.references import admit, without_references
 from joyctl.report.results import CampaignResults, Key, read_campaign
@@ -28,7 +30,7 @@ from joyctl.report.sheet import (
     proxy_columns,
     rows,
 )
-from joyctl.report.worth import DatasetTable, dataset_table
+from joyctl.report.worth import DatasetTable, ProbeTable, dataset_table, probe_table
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,16 @@ class Report:
     """Run-to-run noise of the control, where it was run more than once."""
     curve: DurationCurve | None
     datasets: DatasetTable | None
+    probes: ProbeTable | None
     cost: Cost | None
     """None for several campaigns together: each has its own."""
     published: tuple[Published, ...]
     """Numbers of others beside these, by every name that the recipe has."""
     conclusion: str
+    protocol: Protocol
+    """Of the phases of all runs but references."""
+    claim: Claim | None
+    """What the differences are about; None where there is none."""
 
 
 def report(folder: Path) -> Report:
@@ -84,6 +91,7 @@ def of_results(results: CampaignResults, cost: Cost | None = None) -> Report:
     Raises Refused when runs do not share items or protocol.
     """
     results = admit(results)
+    check_one_phase_protocol(results.runs)
     check_one_protocol(without_references(results).scores, results.protocols)
     made, lacking = composites(results)
     parts = {composite.protocol: composite.protocol_parts for composite in made}
@@ -101,6 +109,7 @@ def of_results(results: CampaignResults, cost: Cost | None = None) -> Report:
     further = proxy_columns(every, labels, tuple(PROXY_UNITS))
     categories = category_columns(results, every)
     headline = {column.key for column in (*shown, *proxies)}
+    deltas = run_deltas(results, made, headline)
     averages = variant_deltas(results, made, headline)
     lines = rows(results, made, averages, (*shown, *categories, *further))
     # What is said of the campaign is said of its runs; a reference has its row, and nothing else rests on it.
@@ -108,10 +117,11 @@ def of_results(results: CampaignResults, cost: Cost | None = None) -> Report:
     place, order = [row.variant for row in lines], [*results.tasks, *(one.task for one in made)]
     averages = tuple(sorted(averages, key=lambda delta: (place.index(delta.run), order.index(delta.task))))
     curve = duration_curve(ours, shown)
+    compared = {delta.run for delta in deltas}
     return Report(
         results=results,
         composites=made,
-        deltas=run_deltas(results, made, headline),
+        deltas=deltas,
         averages=averages,
         columns=shown,
         categories=categories,
@@ -123,7 +133,10 @@ def of_results(results: CampaignResults, cost: Cost | None = None) -> Report:
         floors=noise_floors(ours, made),
         curve=curve,
         datasets=dataset_table(shown, own_lines),
+        probes=probe_table(shown, own_lines),
         cost=cost,
         published=published(results, every | {column.key: column for column in shown}, averages, lines),
         conclusion=conclude(shown, own_lines, curve),
+        protocol=next((run.protocol for run in ours.runs), Protocol()),
+        claim=claim([run for run in ours.runs if run.id in compared], results.recipe),
     )

@@ -15,6 +15,7 @@ from joyctl.report.references import is_reference, remark
 from joyctl.report.results import CampaignResults, Key, Score
 
 _HELDOUT = "heldout_"
+_UPSAMPLE = "upsample-"
 LENIENT = "flexible-extract"
 """Filter that takes any number for an answer: never the score that stands for a task where there is another."""
 PROXY_UNITS = {
@@ -196,6 +197,12 @@ def rows(
     return tuple(sorted(found, key=_place))
 
 
+def is_upsampling(run: RunSpec) -> bool:
+    """Whether it is a phase on the upsampled mix: no control, nothing left out, nothing added, no reference."""
+    own = run.control is not None and run.reference is None
+    return own and not run.dropped and run.added is None and run.variant.startswith(_UPSAMPLE)
+
+
 def duration_label(duration: float) -> str:
     """A share of training in per cent, as variants' names give it: `20 %`, `7.5 %`."""
     return f"{duration * 100:.4g} %"
@@ -216,14 +223,14 @@ def _control_variant(runs: Sequence[RunSpec], ids: Mapping[str, RunSpec]) -> str
     return ids[control].variant if control in ids else control.rpartition("/")[0]
 
 
-def _place(row: Row) -> tuple[int, str, bool, float]:
+def _place(row: Row) -> tuple[int, str, int, float]:
     if row.is_reference:
-        return (3, "", False, 0.0)
+        return (3, "", 0, 0.0)
     if not row.runs:
-        return (2, "", False, 0.0)
+        return (2, "", 0, 0.0)
     first = row.runs[0]
     changed = " ".join(f"{key}={value}" for key, value in sorted(first.changed.items()))
-    return (0 if not changed else 1, changed, bool(first.dropped), first.duration)
+    return (0 if not changed else 1, changed, 2 if first.added else bool(first.dropped), first.duration)
 
 
 def _composite_keys(results: CampaignResults, every: Mapping[Key, Column], *, overall: bool) -> list[Key]:

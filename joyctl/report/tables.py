@@ -15,6 +15,7 @@ from joyctl.report.costwords import cost_line
 from joyctl.report.deltas import Delta
 from joyctl.report.report import Report
 from joyctl.report.sheet import Cell, Column, Row
+from joyctl.report.worth import ProbeTable
 
 STYLES = {"▲": "green", "▼": "red"}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -51,6 +52,8 @@ def _screen(report: Report, all_proxies: bool, console: Console, options: Consol
     yield Text.assemble((results.campaign, "bold"), " · ", report.conclusion)
     if results.hypothesis:
         yield Text(f"asked: {results.hypothesis}", style="dim")
+    for line in (*notes.claim_line(report), notes.protocol_line(report)):
+        yield Text(line, style="dim")
     yield Text()
     yield from _tables(report, report.columns, console, options)
     proxies = report.further_proxies if all_proxies else report.proxies
@@ -212,6 +215,23 @@ def _findings(report: Report, ascii_only: bool) -> Iterator[RenderableType]:
             table.add_row(*(_ascii(Text(cell), ascii_only) for cell in cells))
         yield table
         yield Text(findings.RANK_NOTE, style="dim")
+    if report.probes is not None:
+        yield from _probes(report.probes, ascii_only)
+
+
+def _probes(probes: ProbeTable, ascii_only: bool) -> Iterator[RenderableType]:
+    """What the added datasets are worth, in order where several were added alike; nothing for a single one."""
+    group = findings.probed_group(probes)
+    if group is None:
+        return
+    yield Text(f"\nwhat adding a dataset does: {group}", style="dim")
+    table = _plain_table(2)
+    for head in findings.PROBE_RANK_HEAD:
+        table.add_column(Text(head, style="bold"))
+    for cells in findings.rank_lines(probes):
+        table.add_row(*(_ascii(Text(cell), ascii_only) for cell in cells))
+    yield table
+    yield Text(findings.RANK_NOTE, style="dim")
 
 
 def _remarks(report: Report) -> Iterator[Text]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from torch.distributed.checkpoint.filesystem import FileSystemReader
@@ -29,10 +30,20 @@ def newest(folder: Path) -> int | None:
     return max((step for step in steps(folder) if is_complete(layout.checkpoint(folder, step))), default=None)
 
 
-def keep_only(folder: Path, step: int | None) -> None:
-    """Remove every checkpoint but that of `step`, torn ones too."""
+def resumable(folder: Path, kept: Collection[int]) -> int | None:
+    """Newest step from which training can go on so that all of `kept` will be there at its end.
+
+    A checkpoint after one of `kept` that is lost or torn does not do: that one is to be made again.
+    """
+    whole = {step for step in steps(folder) if is_complete(layout.checkpoint(folder, step))}
+    lost = min((step for step in kept if step not in whole), default=None)
+    return max((step for step in whole if lost is None or step < lost), default=None)
+
+
+def keep_only(folder: Path, kept: Collection[int]) -> None:
+    """Remove every checkpoint but those of steps `kept`, torn ones too."""
     for other in steps(folder):
-        if other != step:
+        if other not in kept:
             remove(layout.checkpoint(folder, other))
 
 

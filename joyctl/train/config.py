@@ -96,7 +96,7 @@ def _beginning(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) 
         return {"initial_load_path": spec.base.path, "initial_load_in_hf": True}
     # Its position in data and schedule is in another's terms; SegmentTrainer sets them. torchtitan would leave them
     # out of the segment's own checkpoints as well.
-    foreign = ["dataloader", "lr_scheduler"] if checkpoints.newest(folder) is None else []
+    foreign = ["dataloader", "lr_scheduler"] if checkpoints.resumable(folder, spec.kept_steps) is None else []
     return {
         "initial_load_path": spec.base.path,
         "initial_load_model_only": False,

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from joyctl.store.files import fsync_folder, write_json, write_text
 from joyctl.train.model import model_spec
 
 
-def export_model(spec: SegmentSpec, checkpoint: Path, out: Path, *, tokenizer: Path, card: str) -> None:
+def export_model(
+    spec: SegmentSpec, checkpoint: Path, out: Path, *, tokenizer: Path, card: str, averaged_with: Sequence[Path] = ()
+) -> None:
     """Write the model of `checkpoint` to folder `out`, whole or not at all; replaces an earlier one.
 
-    `tokenizer` is a folder with tokenizer.json and tokenizer_config.json, `card` the text of README.md.
-    Reads only the model's part of the checkpoint, in this process alone. Weights are float32, as trained.
+    `tokenizer` is a folder with tokenizer.json and tokenizer_config.json, `card` the text of README.md. Weights are the
+    mean of those of `checkpoint` and of `averaged_with`. Reads only the model's part of the checkpoints, one after the
+    other, in this process alone. Weights are float32, as trained.
     Raises Missing when there is no tokenizer, Refused when it has more tokens than the model.
     """
     special = _special_tokens(tokenizer, spec.model.vocab_size)
@@ -35,7 +39,7 @@ def export_model(spec: SegmentSpec, checkpoint: Path, out: Path, *, tokenizer: P
         for path in sorted(tokenizer.iterdir()):
             if path.is_file():
                 shutil.copyfile(path, work / path.name)
-        weights = {name: value.contiguous() for name, value in _load(spec.model, checkpoint).items()}
+        weights = {name: value.contiguous() for name, value in _mean(spec.model, (*averaged_with, checkpoint)).items()}
         save_file(weights, work / "model.safetensors", metadata={"format": "pt"})
         write_json(work / "config.json", hf_config(spec.model, special))
         write_json(work / "generation_config.json", {"_from_model_config": True, **special})
@@ -76,6 +80,17 @@ def hf_config(model: Model, special: dict[str, int | None]) -> dict[str, Any]:
         "dtype": "float32",
         **special,
     }
+
+
+def _mean(model: Model, checkpoints: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Weights averaged over checkpoints, by Hugging Face names: summed in float64, given in float32."""
+    if len(checkpoints) == 1:
+        return _load(model, checkpoints[0])
+    sums: dict[str, torch.Tensor] = {}
+    for checkpoint in checkpoints:
+        for name, value in _load(model, checkpoint).items():
+            sums[name] = sums[name].add_(value) if name in sums else value.to(torch.float64)
+    return {name: value.div_(len(checkpoints)).to(torch.float32) for name, value in sums.items()}
 
 
 def _load(model: Model, checkpoint: Path) -> dict[str, torch.Tensor]:

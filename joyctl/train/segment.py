@@ -38,9 +38,9 @@ def train_segment(
 ) -> None:
     """Train `spec` in `folder`, from `parent_checkpoint`, its base or scratch, or from the folder's newest checkpoint.
 
-    Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position), metrics.jsonl with one line a
-    step, and log/. A segment that is done is left as it is. `threads` is CPU threads of each process,
-    `scaling` how the cluster file has it run, `project` the campaign's name for trackers.
+    Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position) and those that are averaged with it,
+    metrics.jsonl with one line a step, and log/. A segment that is done is left as it is. `threads` is CPU threads of
+    each process, `scaling` how the cluster file has it run, `project` the campaign's name for trackers.
 
     SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
     same numbers. Raises Missing or Refused when the parent, the base, the data or the folder does not fit, Diverged
@@ -48,7 +48,7 @@ def train_segment(
     """
     with _asked_to_stop() as asked, ranks.session(threads), _log_to(folder / "log"):
         finished = True
-        if checkpoints.newest(folder) != spec.end_step:
+        if checkpoints.resumable(folder, spec.kept_steps) != spec.end_step:
             _check(spec, folder, parent_checkpoint)
             config = trainer_config(
                 spec, folder, parent_checkpoint, ranks=ranks.count(), scaling=scaling, project=project
@@ -59,7 +59,7 @@ def train_segment(
             finally:
                 trainer.close()
         elif ranks.index() == 0:
-            checkpoints.keep_only(folder, spec.end_step)
+            checkpoints.keep_only(folder, spec.kept_steps)
         if asked() or not finished:
             raise Interrupted(
                 f"{spec.id}: stopped as asked at step {checkpoints.newest(folder) or spec.start_step}, all saved",
@@ -71,10 +71,11 @@ def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> N
     begins = spec.base.step if spec.base else 0
     if (parent_checkpoint is None) != (spec.start_step == begins):
         raise Refused(f"{spec.id} starts at step {spec.start_step}; parent checkpoint: {parent_checkpoint}")
-    if parent_checkpoint is not None and checkpoints.newest(folder) is None:
-        checkpoints.require_full(parent_checkpoint, spec.optimizer.name)
-    if parent_checkpoint is None and spec.base is not None and checkpoints.newest(folder) is None:
-        require_base(spec.base, spec)
+    if checkpoints.resumable(folder, spec.kept_steps) is None:
+        if parent_checkpoint is not None:
+            checkpoints.require_full(parent_checkpoint, spec.optimizer.name)
+        elif spec.base is not None:
+            require_base(spec.base, spec)
     for name, expected in spec.source_sha256.items():
         path = Path(spec.data_folder) / "sources" / name / "source.json"
         if not path.exists():

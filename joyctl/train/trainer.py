@@ -23,6 +23,7 @@ from torchtitan.trainer import Trainer
 from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Refused
+from joyctl.store import layout
 from joyctl.train import checkpoints, ranks
 from joyctl.train.adopt import begin_after, own_settings
 from joyctl.train.lr import lr_in_use
@@ -100,8 +101,9 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         """Train to the end and save; False when stopped before, saved as well.
 
         In between a checkpoint is written when `save_seconds` have passed since the last and writing takes
-        less than `save_share` of the time; only the newest is kept. `asked_to_stop` is asked at every step.
-        Raises Refused when the checkpoint does not fit the segment, Diverged when the loss is not finite.
+        less than `save_share` of the time; only the newest is kept, and the segment's `kept_steps`.
+        `asked_to_stop` is asked at every step. Raises Refused when the checkpoint does not fit the segment,
+        Diverged when the loss is not finite.
         """
         loaded = self._restore()
         saved_at, saving = time.monotonic(), 0.0
@@ -124,13 +126,15 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             self.step += 1
             self.gc_handler.run(self.step)
             self._step(batches)
+            if self.step in self.segment.kept_steps[:-1]:
+                self._save()
         self._save()
         return True
 
     def _restore(self) -> int:
-        """Load the newest checkpoint, own or parent's; returns the step it was taken at."""
+        """Load the newest checkpoint that will do, own or parent's; returns the step it was taken at."""
         segment, batch_size = self.segment, self.segment.training.batch_size
-        own = checkpoints.newest(self.folder)
+        own = self._make_way()
         asked, own_groups = settings_of(self.optimizers), own_settings(self.optimizers)
         restored = self.checkpointer.load(step=-1)
         if not restored:
@@ -147,7 +151,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             )
         self._check_optimizer(expected, asked, restored)
         if dist.get_rank() == 0:
-            checkpoints.keep_only(self.folder, own)
+            checkpoints.keep_only(self.folder, {expected, *self.segment.kept_steps})
             self.metrics_processor.start(
                 self.folder,
                 self.dataloader.order,
@@ -167,6 +171,19 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         if restored and (lr := lr_in_use(self.optimizers)) != (due := segment_lr(segment, step + 1)):
             raise Refused(f"{checkpoint} would go on with LR {lr:g}, the schedule says {due:g}")
         self.lr_schedulers.stand_at(step)
+
+    def _make_way(self) -> int | None:
+        """Own step to go on from, if any; what lies after it goes, for torchtitan loads the newest."""
+        own = checkpoints.resumable(self.folder, self.segment.kept_steps)
+        later = [step for step in checkpoints.steps(self.folder) if own is None or step > own]
+        if dist.get_world_size() > 1:
+            dist.barrier()  # every rank has looked before anything goes
+        if dist.get_rank() == 0:
+            for step in later:
+                checkpoints.remove(layout.checkpoint(self.folder, step))
+        if dist.get_world_size() > 1:
+            dist.barrier()
+        return own
 
     def _init_whole(self) -> None:
         """Give sharded parameters on the CPU the initial values that one process would draw.
@@ -210,7 +227,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             raise diverged(self.segment.id, self.step, "loss", found[1]) from error
 
     def _save(self, *, wait: bool = True) -> None:
-        """Write a full checkpoint of the current step and drop the segment's earlier ones.
+        """Write a full checkpoint of the current step and drop the earlier ones that are not to be kept.
 
         Unless it is to `wait`, an asynchronous checkpointer may still be writing afterwards; the one before is kept
         until then.
@@ -218,10 +235,11 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         self.metrics_processor.sync()
         self.checkpointer.maybe_wait_for_saving()  # what is written here is whole from now on
         if dist.get_rank() == 0:
-            checkpoints.keep_only(self.folder, checkpoints.newest(self.folder))
+            newest = checkpoints.newest(self.folder)
+            checkpoints.keep_only(self.folder, {*self.segment.kept_steps, *(() if newest is None else (newest,))})
         self.checkpointer.save(self.step, last_step=wait)
         if self.checkpointer.save_future is None and dist.get_rank() == 0:
-            checkpoints.keep_only(self.folder, self.step)
+            checkpoints.keep_only(self.folder, {self.step, *self.segment.kept_steps})
 
     def close(self) -> None:
         """Let go of all; alone, wait for a checkpoint that is still being written.

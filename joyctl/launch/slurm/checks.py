@@ -138,13 +138,14 @@ def space_check(results: Path, recipe: Recipe | None) -> Check:
 def campaign_bytes(recipe: Recipe) -> int:
     """What all durations of a recipe take on disk at most.
 
-    A checkpoint holds a parameter three times in float32, itself and AdamW's two moments; every segment keeps one, and
-    has a second while it writes. An exported model is in float32 as well.
+    A checkpoint holds a parameter three times in float32, itself and AdamW's two moments; every segment keeps one, or
+    all that are averaged, and has another while it writes. An exported model is in float32 as well.
     """
     grid = Grid(durations=recipe.phase.durations, trunk_seeds=recipe.seeds.trunk, phase_seeds=recipe.seeds.phase)
     plenty = DataFacts("", dict.fromkeys(recipe.sources, 10**15), dict.fromkeys(recipe.sources, ""), "", "")
     planned = plan(recipe, [Point(recipe)], grid, plenty)
-    return 4 * parameters(recipe.model) * (3 * 2 * len(planned.segments) + len(planned.runs))
+    checkpoints = sum(len(segment.kept_steps) + 1 for segment in planned.segments)
+    return 4 * parameters(recipe.model) * (3 * checkpoints + len(planned.runs))
 
 
 def size(count: int) -> str:

@@ -154,8 +154,8 @@ def _lines(report: Report, curve: DurationCurve, columns: Sequence[Column]) -> l
     for column in columns:
         for point in curve.points:
             cell = rows[point.variant].cells.get(column.key) if point.variant in rows else None
-            if cell is not None and (cell.delta is not None or point.duration == 0):
-                value = cell.delta.delta if cell.delta else 0.0
+            if point.duration == 0 or (cell is not None and cell.delta is not None):
+                value = cell.delta.delta if cell is not None and cell.delta is not None else 0.0
                 scaled = value * (100 if column.percent else 1)
                 found.append({"d": round(point.duration * 100, 4), "v": scaled, "label": column.label})
     return found

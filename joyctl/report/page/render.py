@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from joyctl.report import notes
 from joyctl.report.page.bundle import javascript
 from joyctl.report.page.sections import sections
 from joyctl.report.page.theme import CONFIG, DARK, LIGHT, SANS, variables
@@ -40,6 +41,7 @@ def render_page(report: Report, folders: Sequence[Path]) -> str:
         report=report,
         question=results.hypothesis or results.campaign,
         unscored=sum(row.expected - row.scored for row in report.rows),
+        standing=(*notes.claim_line(report), notes.protocol_line(report)),
         sections=made,
         charts=_embedded({"config": CONFIG, "charts": charts}),
         palettes={"light": Markup(variables(LIGHT)), "dark": Markup(variables(DARK)), "sans": Markup(SANS)},

@@ -50,6 +50,8 @@ def _answer(report: Report, counts: Counts) -> Section:
         heads = tuple(Head(head, number=False) for head in findings.RANK_HEAD)
         rows = [tuple(Cell(cell) for cell in line) for line in order]
         parts.append(Table("Sources in order, by benchmark", heads, rows, (findings.RANK_NOTE,), sortable=False))
+    if report.probes is not None:
+        parts += tables.probes(report.probes)
     return _section("answer", "", parts)
 
 

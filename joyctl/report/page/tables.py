@@ -8,12 +8,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from joyctl.report import notes
+from joyctl.report import findings, notes
 from joyctl.report.deltas import Delta
 from joyctl.report.page.blocks import TONES, Cell, Head, Table
 from joyctl.report.page.hover import Counts, amount, interval
 from joyctl.report.report import Report
 from joyctl.report.sheet import Column, Row
+from joyctl.report.worth import Probed, ProbeTable
 from joyctl.store import layout
 from joyctl.store.files import last_object
 
@@ -53,6 +54,36 @@ def every_difference(report: Report, counts: Counts) -> Table:
     more = (f"{left:,} further differences are in report.json and report.md beside this page.",) if left > 0 else ()
     lines = [_difference_line(report, counts, delta) for delta in ordered[:_MOST]]
     return Table("Every difference, averaged over seeds", heads, lines, more)
+
+
+def probes(table: ProbeTable) -> list[Table]:
+    """What every added dataset does, and their order where several were added alike."""
+    named = [Head(head, number=False) for head in findings.PROBE_HEAD]
+    heads = (*named, *(_head(column) for column in table.columns))
+    caption = "What adding a dataset does, against the same duration without it"
+    lines = [
+        (*map(Cell, findings.probe_line(table, arm)[: len(named)]), *_probe_cells(table, arm)) for arm in table.arms
+    ]
+    made = [Table(caption, heads, lines)]
+    group, order = findings.probed_group(table), findings.rank_lines(table)
+    if group is not None:
+        heads = tuple(Head(head, number=False) for head in findings.PROBE_RANK_HEAD)
+        ranked = [tuple(Cell(cell) for cell in line) for line in order]
+        made.append(Table(f"Added datasets in order: {group}", heads, ranked, (findings.RANK_NOTE,), sortable=False))
+    return made
+
+
+def _probe_cells(table: ProbeTable, arm: Probed) -> list[Cell]:
+    cells = []
+    for column in table.columns:
+        delta = arm.deltas.get(column.key)
+        if delta is None:
+            cells.append(Cell("–", hint="no score"))
+            continue
+        mark = delta.mark
+        value, under = amount(column, delta.delta), interval(column, delta)
+        cells.append(Cell(value, delta.delta, under, TONES[mark], mark, f"{delta.verdict}; n {delta.n:,}"))
+    return cells
 
 
 def epochs(report: Report, folder: Path) -> Table | None:

@@ -15,7 +15,7 @@ from joyctl.report.page.hover import label_lines
 from joyctl.report.page.spec import LINES, ZERO, finished, of
 from joyctl.report.page.theme import ARMS, SOURCES, colour
 from joyctl.report.report import Report
-from joyctl.report.sheet import duration_label, large_sources
+from joyctl.report.sheet import duration_label, is_upsampling, large_sources
 
 _LR_POINTS = {True: 200, False: 40}  # of a trunk, of a run: it is smooth
 _SMOOTH = 80  # windows of a whole training, within which losses are averaged
@@ -201,7 +201,7 @@ def _line_layer(what: str, form: str, width: float) -> Any:
 def _told(report: Report, history: Sequence[Curve]) -> list[tuple[Curve, dict[str, str]]]:
     """Curves with what is said of each, and its colour."""
     specs = {run.id: run for run in report.results.runs}
-    durations = sorted({run.duration for run in specs.values() if run.duration and not run.dropped})
+    durations = sorted({run.duration for run in specs.values() if is_upsampling(run)})
     found = []
     for curve in history:
         spec = specs.get(curve.id)
@@ -210,6 +210,11 @@ def _told(report: Report, history: Sequence[Curve]) -> list[tuple[Curve, dict[st
         elif spec is not None and spec.dropped:
             kind = f"without {' and '.join(spec.dropped)}, {duration_label(spec.duration)}"
             found.append((curve, {"run": curve.id, "kind": kind, "ink": colour("worse"), "dash": 1}))
+        elif spec is not None and not is_upsampling(spec):
+            what = f"with {spec.added}" if spec.added else "control" if spec.control is None else spec.variant
+            kind = f"{what}, {duration_label(spec.duration)}" if spec.duration else what
+            ink = colour("better" if spec.added else "trunk")
+            found.append((curve, {"run": curve.id, "kind": kind, "ink": ink, "dash": 1}))
         else:
             kind = duration_label(spec.duration) if spec is not None else "run.json is missing"
             found.append((curve, {"run": curve.id, "kind": kind, "ink": _arm_colour(spec, durations), "dash": 0}))
