@@ -17,7 +17,8 @@ from joyctl.campaign.grid import Grid
 from joyctl.campaign.plan import Plan, plan
 from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.spec import BaseSpec, Protocol, ReferenceSpec
-from joyctl.cli.planscreen import plan_json, print_plan
+from joyctl.cli.planjson import plan_json
+from joyctl.cli.planscreen import print_plan
 from joyctl.data.folder import DataFolder
 from joyctl.errors import RecipeError, Refused
 from joyctl.launch.disk import find, write_plan

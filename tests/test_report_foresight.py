@@ -16,7 +16,8 @@ from joyctl.campaign.compare import compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.plan import Plan, plan
 from joyctl.campaign.spec import RunSpec
-from joyctl.cli.planscreen import last_report, plan_json, print_plan
+from joyctl.cli.planjson import last_report, plan_json
+from joyctl.cli.planscreen import print_plan
 from joyctl.data.folder import DataFolder
 from joyctl.launch.prepare import Prepared
 from joyctl.recipe.suite import load_suite

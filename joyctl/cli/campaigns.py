@@ -6,13 +6,31 @@ import gc
 import os
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from joyctl.cli.asking import Asked, Loaded, command_of, load, prepare_asked
+from joyctl.cli.options import (
+    Add,
+    At,
+    Audit,
+    Beside,
+    Category,
+    ClusterName,
+    Drop,
+    DryRun,
+    Durations,
+    Each,
+    Every,
+    Policy,
+    ProbeAt,
+    ProbeShare,
+    Rerun,
+    Seeds,
+    TrunkSeeds,
+    UnsafeCode,
+)
 from joyctl.cli.words import (
     DEFAULT_DATA,
     DEFAULT_RESULTS,
@@ -20,78 +38,14 @@ from joyctl.cli.words import (
     Json,
     Results,
     Words,
-    check_policy,
     note,
     shares,
-    split_words,
 )
-from joyctl.errors import Problem, RecipeError, Refused
+from joyctl.errors import Refused
 
 if TYPE_CHECKING:
-    from joyctl.campaign.grid import Grid, Point, Probe
     from joyctl.launch.prepare import Prepared
     from joyctl.recipe.cluster import Cluster
-    from joyctl.recipe.types import Recipe
-
-Durations = Annotated[
-    str | None, typer.Option("--durations", help="Percent of all steps, such as 5,10,20 (the recipe's).")
-]
-Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Data orders of the phase in each trunk.")]
-TrunkSeeds = Annotated[int | None, typer.Option("--trunk-seeds", min=1, help="Base runs, a seed each.")]
-Drop = Annotated[list[str] | None, typer.Option("--drop", help="Leave a source out; A+B leaves both out. Repeatable.")]
-Each = Annotated[bool, typer.Option("--each", help="Leave out each source of the upsampled mix in turn.")]
-Category = Annotated[
-    list[str] | None,
-    typer.Option("--category", help="With --each: only sources of this category. Repeatable.", metavar="NAME"),
-]
-At = Annotated[str | None, typer.Option("--at", help="Percent of all steps at which to drop (the recipe's).")]
-Policy = Annotated[
-    str | None,
-    typer.Option("--policy", help="The dropped share: renormalise | renormalise-category | replace:SOURCE | shrink."),
-]
-Add = Annotated[
-    list[str] | None, typer.Option("--add", help="The dataset to probe, a source. Repeatable.", metavar="SOURCE")
-]
-ProbeShare = Annotated[
-    str, typer.Option("--share", help="Percent of the phase that it takes, such as 30 or 10,30.", metavar="PERCENT")
-]
-Beside = Annotated[
-    str, typer.Option("--beside", help="What has the rest: the base mix, or one source, such as web at --share 50.")
-]
-ProbeAt = Annotated[str | None, typer.Option("--at", help="Percent of all steps of the phase (the recipe's drop_at).")]
-ClusterName = Annotated[str, typer.Option("--cluster", help="Where to run: a cluster's name or file.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run; train nothing.")]
-Every = Annotated[bool, typer.Option("--all", help="List every run, however many.")]
-Rerun = Annotated[
-    bool, typer.Option("--rerun", help="Set aside and redo what other settings made, or what is damaged.")
-]
-Audit = Annotated[
-    bool, typer.Option("--audit", help="Check every branch, and the SHA-256 of all it goes on from; exit code 4.")
-]
-UnsafeCode = Annotated[
-    bool,
-    typer.Option("--unsafe-code", help="Execute generated code without a sandbox: it can do what you can."),
-]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The options of one call."""
-
-    command: str
-    words: list[str] | None
-    results: Path
-    data: Path
-    as_json: bool
-    drop: list[str] | None
-    each: bool
-    at: str | None
-    policy: str | None
-    seeds: int | None
-    trunk_seeds: int | None
-    durations: str | None = None
-    category: list[str] | None = None
-    probes: tuple[Probe, ...] = ()
 
 
 def plan(
@@ -117,12 +71,12 @@ def plan(
 
     # Of the million small objects of a large plan none is garbage; looking among them took a third of the time.
     gc.disable()
-    asked = _Asked(
+    asked = Asked(
         "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
     )
-    found_cluster, loaded = load_cluster_file(cluster), _load(asked)
+    found_cluster, loaded = load_cluster_file(cluster), load(asked)
     require_fit(found_cluster, (point.recipe for point in loaded.points))
-    _show(_prepare(loaded, asked, planning=True), asked, found_cluster.value, every=every, audit=audit)
+    _show(prepare_asked(loaded, asked, planning=True), asked, found_cluster.value, every=every, audit=audit)
     gc.freeze()  # nor does the end of the process look through them
 
 
@@ -145,7 +99,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Run the grid of durations (and of swept keys, and drops if given): train, export, score."""
-    asked = _Asked(
+    asked = Asked(
         "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
     )
     _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
@@ -171,7 +125,7 @@ def ablate(
     """Leave sources out of the phase, each beside its matched control (nothing left out)."""
     if not drop and not each:
         raise typer.BadParameter("say what to leave out: --drop SOURCE (repeatable) or --each")
-    asked = _Asked("ablate", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, None, category)
+    asked = Asked("ablate", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, None, category)
     _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
 
 
@@ -199,90 +153,14 @@ def probe(
     found = shares(share, "--share", "share") or ()
     rest = None if beside == "base" else beside
     probes = tuple(Probe(source, part, rest) for source in dict.fromkeys(add) for part in found)
-    asked = _Asked("probe", words, results, data, as_json, None, False, at, None, seeds, trunk_seeds, probes=probes)
+    asked = Asked("probe", words, results, data, as_json, None, False, at, None, seeds, trunk_seeds, probes=probes)
     _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
 
 
-def _grid(recipe: Recipe, asked: _Asked) -> Grid:
-    from joyctl.campaign.grid import Grid
-    from joyctl.campaign.variants import each_source
-
-    drops = [tuple(sorted(set(word.split("+")))) for word in asked.drop or []]
-    if asked.each:
-        drops += [(name,) for name in each_source(recipe, asked.category or [])]
-    elif asked.category:
-        raise typer.BadParameter("--category says which sources --each leaves out: give --each too")
-    if asked.probes:
-        _say_what_the_base_mix_has(recipe, asked.probes)
-    sweeping, at = asked.command == "sweep", shares(asked.at, "--at") or recipe.phase.drop_at
-    durations = shares(asked.durations, "--durations") or recipe.phase.durations
-    return Grid(
-        control=sweeping or bool(asked.probes),
-        durations=durations if sweeping else (),
-        drops=tuple(dict.fromkeys(drops)),
-        drop_at=at,
-        policy=check_policy(asked.policy) or recipe.phase.policy,
-        probes=asked.probes,
-        probe_at=at,
-        trunk_seeds=asked.trunk_seeds or recipe.seeds.trunk,
-        phase_seeds=asked.seeds or recipe.seeds.phase,
-    )
-
-
-def _say_what_the_base_mix_has(recipe: Recipe, probes: Sequence[Probe]) -> None:
-    from joyctl.campaign.categories import outline
-
-    there = outline(recipe).base
-    for name in dict.fromkeys(probe.source for probe in probes if probe.beside is None and probe.source in there):
-        note(f"{name} is in the base mix already: the phase has more of it than --share, and the trunk has seen it")
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """A recipe with its swept points and the grid asked for."""
-
-    recipe: Recipe
-    points: list[Point]
-    grid: Grid
-
-
-def _load(asked: _Asked) -> _Loaded:
-    from joyctl.campaign.grid import Point
-    from joyctl.recipe.load import load_swept
-    from joyctl.recipe.suite import bench_data
-
-    name, overrides = split_words(asked.words)
-    recipe, found = load_swept(name, overrides)
-    points = [Point(p.recipe, p.changed, p.suite, bench_data(p.recipe.eval.data)) for p in found]
-    swept = set(points[0].changed)
-    for key in sorted(swept & {"campaign", "name", "hypothesis"}):
-        raise RecipeError([Problem(f"override '{key}=...'", key, "cannot be swept: a sweep is one campaign")])
-    return _Loaded(recipe, points, _grid(recipe, asked))
-
-
-def _prepare(loaded: _Loaded, asked: _Asked, *, on_nodes: bool = False, planning: bool = False) -> Prepared:
-    from joyctl.evals.sandbox import UNSAFE, probe
-    from joyctl.launch.prepare import prepare
-
-    return prepare(
-        loaded.recipe,
-        loaded.points,
-        loaded.grid,
-        results=asked.results,
-        data_root=asked.data,
-        notify=note,
-        # Whether nodes have one, joyctl doctor finds out.
-        sandbox=on_nodes
-        or os.environ.get(UNSAFE) == "1"
-        or not (asked.results / loaded.recipe.campaign).exists()  # nothing there that could have been left out
-        or probe() is None,
-        planning=planning,
-    )
-
-
-def _show(prepared: Prepared, asked: _Asked, cluster: Cluster, *, every: bool = False, audit: bool = False) -> None:
+def _show(prepared: Prepared, asked: Asked, cluster: Cluster, *, every: bool = False, audit: bool = False) -> None:
     """The plan; with `audit` every check with checksums, and exit code 4 where one failed."""
-    from joyctl.cli.planscreen import plan_json, print_plan
+    from joyctl.cli.planjson import plan_json
+    from joyctl.cli.planscreen import print_plan
 
     checked = None
     if audit:
@@ -293,7 +171,7 @@ def _show(prepared: Prepared, asked: _Asked, cluster: Cluster, *, every: bool = 
     if asked.as_json:
         typer.echo(plan_json(prepared, cluster, None if checked is None else audit_json(checked)))
     else:
-        print_plan(prepared, next_command=_command(asked), cluster=cluster, every=every)
+        print_plan(prepared, next_command=command_of(asked), cluster=cluster, every=every)
         for said in prepared.shared.damaged:
             note(said)
     if checked is not None:
@@ -303,7 +181,7 @@ def _show(prepared: Prepared, asked: _Asked, cluster: Cluster, *, every: bool = 
             raise typer.Exit(Refused.exit_code)
 
 
-def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
+def _run(asked: Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
     from joyctl.cli.auditscreen import audit_or_refuse, set_aside_unfit
     from joyctl.cli.fitting import require_fit, require_trackers
     from joyctl.data.stated import lacks_data, nothing_to_train_on
@@ -312,7 +190,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
     from joyctl.recipe.load import load_cluster_file
     from joyctl.store.campaign import campaign_lock, read_campaign_json
 
-    found_cluster, loaded = load_cluster_file(cluster_name), _load(asked)
+    found_cluster, loaded = load_cluster_file(cluster_name), load(asked)
     require_fit(found_cluster, (point.recipe for point in loaded.points))
     cluster = found_cluster.value
     slurm = cluster.kind == "slurm"
@@ -322,7 +200,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
         if cluster.kind == "slurm":
             cluster = cluster.model_copy(update={"env": {**cluster.env, UNSAFE: "1"}})
     if dry_run:
-        prepared = _prepare(loaded, asked, on_nodes=slurm, planning=True)
+        prepared = prepare_asked(loaded, asked, on_nodes=slurm, planning=True)
         if cluster.kind == "slurm":
             from joyctl.cli.queueing import show_scripts
 
@@ -343,9 +221,9 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
         found = ask(cluster, cluster_name)
     else:
         _warm_up_while_making_data(loaded, asked)
-    prepared = _prepare(loaded, asked, on_nodes=slurm)
+    prepared = prepare_asked(loaded, asked, on_nodes=slurm)
     if not rerun:
-        refuse_drift(prepared, _command(asked))
+        refuse_drift(prepared, command_of(asked))
     command = shlex.join(["joyctl", *sys.argv[1:]])
     known = read_campaign_json(prepared.folder) is not None
     with campaign_lock(prepared.folder):
@@ -355,8 +233,8 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
             set_aside_unfit(prepared)
         if known or read_campaign_json(prepared.folder) is not None:
             # Again under the lock: another process may have finished something since.
-            prepared = _prepare(loaded, asked, on_nodes=slurm)
-            refuse_drift(prepared, _command(asked))
+            prepared = prepare_asked(loaded, asked, on_nodes=slurm)
+            refuse_drift(prepared, command_of(asked))
         prepared = fetch_models(prepared, note)
         audit_or_refuse(prepared)
         prepared = share_trunks(prepared, note)
@@ -372,7 +250,7 @@ def _run(asked: _Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe
             run_here(prepared, cluster, command=command, as_json=asked.as_json)
 
 
-def _warm_up_while_making_data(loaded: _Loaded, asked: _Asked) -> None:
+def _warm_up_while_making_data(loaded: Loaded, asked: Asked) -> None:
     from joyctl.data.build import data_folder_for
     from joyctl.launch.local import warm_up
 
@@ -408,9 +286,3 @@ def _refuse_live(prepared: Prepared, rerun: bool) -> None:
 def _again() -> list[str]:
     """The words of this command for a job that submits the rest: never one that sets results aside."""
     return [word for word in sys.argv[1:] if word not in ("--rerun", "--json")]
-
-
-def _command(asked: _Asked) -> str:
-    """The command a person would paste to run what was asked."""
-    words = [w for w in sys.argv[2:] if w not in ("--dry-run", "--json", "--rerun", "--all", "--audit")]
-    return shlex.join(["joyctl", asked.command, *words])

@@ -1,32 +1,26 @@
-"""The plan as a person reads it, and as JSON."""
+"""The plan as a person reads it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic_core import to_json
+from typing import TYPE_CHECKING
 
 from joyctl.campaign.audit import MAX_EPOCHS
 from joyctl.campaign.baserun import said_of_base
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.protocol import protocol_words
-from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import RunSpec, SegmentSpec
 from joyctl.campaign.totals import full_runs
 from joyctl.campaign.variants import policy_label
 from joyctl.cli import mixscreen
-from joyctl.cli.costscreen import outlook_json, outlook_lines, plan_outlook
+from joyctl.cli.costscreen import outlook_lines, plan_outlook
+from joyctl.cli.planjson import lr_at_branch, planned_claim, planned_sights, segment_of, shares_of, totals_of
 from joyctl.cli.shortlist import Left, shortlist
 from joyctl.data.ledger import source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.recipe.cluster import Cluster
 from joyctl.recipe.types import Recipe
-from joyctl.report.claim import Claim, claim
-from joyctl.report.foresight import DISCORDANT, Sight, foresee
+from joyctl.report.foresight import DISCORDANT, Sight
 from joyctl.report.power import POWER
 
 if TYPE_CHECKING:  # a script that reads JSON does not wait for it
@@ -36,39 +30,6 @@ if TYPE_CHECKING:  # a script that reads JSON does not wait for it
 
 _NUMBERS = 54
 """Characters that a line of the table has beside the run's name and its mix."""
-
-
-def plan_json(prepared: Prepared, cluster: Cluster | None = None, audit: Sequence[dict[str, Any]] | None = None) -> str:
-    """The plan as the documented JSON object, with what it takes on `cluster`, and its audit where there is one."""
-    plan, work = prepared.plan, prepared.work
-    ahead = plan_outlook(prepared, cluster)
-    totals = {**_totals(prepared), "gpu_hours": ahead.gpu_hours if ahead else None}
-    hours = ahead.hours if ahead else {}
-    value: dict[str, Any] = {
-        "campaign": plan.campaign,
-        "data": {"folder": str(prepared.data.path), "stated": prepared.data.stated},
-        "claim": asdict(said) if (said := _claim(plan)) else None,
-        "segments": [
-            {
-                "id": s.id,
-                "parent": s.parent,
-                "start_step": s.start_step,
-                "end_step": s.end_step,
-                "mix": _shares(s.order.phases[-1].weights),
-                "seed": s.order.phases[-1].seed if s.id.startswith("runs/") else s.order.seed,
-                "action": work.segments[s.id].action,
-            }
-            for s in plan.segments
-        ],
-        "runs": [{**_run_json(prepared, run), "hours": hours.get(run.segment or "")} for run in plan.runs],
-        "base": _base_json(plan),
-        "power": [_sight_json(sight) for sight in _sights(prepared)],
-        "totals": totals,
-        "estimate": outlook_json(ahead),
-    }
-    if audit is not None:
-        value["audit"] = audit
-    return to_json(value, indent=1).decode()
 
 
 def print_plan(
@@ -120,8 +81,8 @@ def print_plan(
         out.print(Text(f"\n refused: on disk with other settings ({', '.join(keys[:5])})", style="red"))
     for line in prepared.shared.words(plan):
         out.print(f"\n {line}")
-    totals = _totals(prepared)
-    uses = [source_use(segment, None) for run in plan.runs if (segment := _segment(prepared, run))]
+    totals = totals_of(prepared)
+    uses = [source_use(segment, None) for run in plan.runs if (segment := segment_of(prepared, run))]
     if any(u.epochs > MAX_EPOCHS for use in uses for u in use.values()):
         out.print(Text(f"\n more than {MAX_EPOCHS:g} epochs of a source: repetition starts to cost", style="red"))
     if totals["tokens_if_separate"]:
@@ -160,20 +121,6 @@ def _joined(line: str, part: str, width: int, anew: str = "") -> str:
     return f"{line} · {part}" if fits else f"{line}\n{anew}{part}"
 
 
-def _base_json(plan: Plan) -> dict[str, Any] | None:
-    """What the trunks go on from; None where they are trained from their first step."""
-    first = next((s for s in plan.segments if s.base is not None), None)
-    if first is None or first.base is None:
-        return None
-    optimizer = "carried on" if first.base.kind == "dcp" else "started anew"
-    return {**first.base.model_dump(mode="json"), "optimizer": optimizer, "seen": first.order.seen or {}}
-
-
-def _claim(plan: Plan) -> Claim | None:
-    """What the planned differences will be about."""
-    return claim(plan.runs, plan.recipe.model_dump(include={"base"}))
-
-
 def _standing(plan: Plan) -> list[str]:
     """How phases are trained and read off, and what their differences will be about."""
     protocol = next((run.protocol for run in plan.runs if run.reference is None), None)
@@ -183,29 +130,15 @@ def _standing(plan: Plan) -> list[str]:
         # A checkpoint holds a parameter three times in float32: itself and AdamW's two moments.
         more = 12 * parameters(kept[0].model) * (kept[0].average.last - 1) * len(kept)
         lines.append(f" averaging keeps {kept[0].average.last} checkpoints a run: about {_count(more)}B more on disk")
-    said = _claim(plan)
+    said = planned_claim(plan)
     return [*lines, f" claim: {said.words}"] if said else lines
-
-
-def _sights(prepared: Prepared) -> tuple[Sight, ...]:
-    """What the campaign, with all it already holds, will be able to see; measured where its last report tells."""
-    return foresee(prepared.plan.runs, last_report(prepared.folder))
-
-
-def last_report(campaign: Path) -> dict[str, Any] | None:
-    """What the campaign's last report said; None where there is none or it is torn."""
-    try:
-        found = json.loads((campaign / "report" / "report.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _can_detect(prepared: Prepared) -> list[Text]:
     """Smallest detectable differences, with what they rest on."""
     from rich.text import Text
 
-    sights = _sights(prepared)
+    sights = planned_sights(prepared)
     if not sights:
         return []
     first, names = sights[0], _labels(sights)
@@ -240,23 +173,6 @@ def _size(name: str, sight: Sight, size: float) -> str:
     return f"{name} ±{size:.3f}"
 
 
-def _sight_json(sight: Sight) -> dict[str, Any]:
-    task, metric, filter_ = sight.key
-    return {
-        "task": task,
-        "metric": metric,
-        "filter": filter_,
-        "n": sight.n,
-        "seeds": sight.seeds,
-        "comparisons": sight.comparisons,
-        "detectable": sight.alone,
-        "detectable_adjusted": sight.corrected,
-        "detectable_with_noise": sight.alone_with_noise,
-        "detectable_adjusted_with_noise": sight.corrected_with_noise,
-        "basis": sight.basis,
-    }
-
-
 def _table(
     prepared: Prepared, lines: Sequence[RunSpec | Left], columns: Sequence[mixscreen.Column], width: int
 ) -> Table:
@@ -285,7 +201,7 @@ def _table(
         segment = plan.segment(run.segment)
         use = source_use(segment, run.branch_step)
         name, most = max(use.items(), key=lambda item: item[1].epochs)
-        lr = _lr_at_branch(run, segment)
+        lr = lr_at_branch(run, segment)
         table.add_row(
             _name(run, width),
             "-" if run.branch_step is None else f"{run.branch_step:,}",
@@ -315,7 +231,7 @@ def _columns(prepared: Prepared, listed: Sequence[RunSpec], width: int) -> list[
 
 def _dealt(recipe: Recipe, segment: SegmentSpec) -> dict[str, float]:
     """The mix that a segment trains on, in the order of the recipe's sources."""
-    shares = _shares(segment.order.phases[-1].weights)
+    shares = shares_of(segment.order.phases[-1].weights)
     return {name: shares[name] for name in recipe.sources if shares.get(name)}
 
 
@@ -327,7 +243,7 @@ def _mixes(
     base = _dealt(recipe, trunk)
     runs = {mixscreen.one_line(base): (base, ["trunk"])}
     for run in listed:
-        if (segment := _segment(prepared, run)) is not None:
+        if (segment := segment_of(prepared, run)) is not None:
             mix = _dealt(recipe, segment)
             runs.setdefault(mixscreen.one_line(mix), (mix, []))[1].append(_short(run))
     return list(runs.values())
@@ -343,71 +259,6 @@ def _references(prepared: Prepared) -> list[str]:
             there = "" if run.reference.folder else " · to be downloaded"
             lines.append(f" {_short(run)}   {run.reference.model}{commit}{about}{there}")
     return lines
-
-
-def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
-    segment, decision = _segment(prepared, run), prepared.work.runs[run.id]
-    use = source_use(segment, run.branch_step) if segment else {}
-    return {
-        "id": run.id,
-        "variant": run.variant,
-        "seed": run.seed,
-        "trunk_seed": run.trunk_seed,
-        "control": run.control,
-        "dropped": list(run.dropped),
-        "policy": run.policy,
-        "added": run.added,
-        "share": run.share,
-        "beside": run.beside,
-        "branch_step": run.branch_step,
-        "end_step": run.end_step,
-        "tokens": run.end_step * segment.training.tokens_per_step if segment else 0,
-        "mix": run.mix,
-        "sources": use,
-        "lr_at_branch": _lr_at_branch(run, segment) if segment else None,
-        "protocol": {**run.protocol.model_dump(mode="json"), "words": protocol_words(run.protocol)},
-        "action": decision.action,
-        "reason": decision.reason,
-        "reference": run.reference.model_dump(mode="json") if run.reference else None,
-    }
-
-
-def _segment(prepared: Prepared, run: RunSpec) -> SegmentSpec | None:
-    """The segment that a run exports; None for a reference."""
-    return None if run.segment is None else prepared.plan.segment(run.segment)
-
-
-def _lr_at_branch(run: RunSpec, segment: SegmentSpec) -> float | None:
-    """LR of the first step of the phase."""
-    if run.branch_step is None:
-        return None
-    return segment_lr(segment, run.branch_step + 1)
-
-
-def _totals(prepared: Prepared) -> dict[str, Any]:
-    """Of what this plan still has to train; `tokens_if_separate` of a full run for each of its runs.
-
-    `full_runs` is of the whole plan, whatever of it is done.
-    """
-    plan = prepared.plan
-    todo = [s for s in plan.segments if prepared.work.segments[s.id].action in ("run", "resume")]
-    tokens = sum((s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
-    # 6 floating-point operations a parameter and token: Kaplan et al., arXiv 2001.08361.
-    sizes = {id(s.model): parameters(s.model) for s in {id(s.model): s for s in todo}.values()}
-    flops = sum(6 * sizes[id(s.model)] * (s.end_step - s.start_step) * s.training.tokens_per_step for s in todo)
-    trained = [(run, segment) for run in plan.runs if (segment := _segment(prepared, run))]
-    separate = sum(run.end_step * segment.training.tokens_per_step for run, segment in trained)
-    return {
-        "tokens": tokens,
-        "tokens_if_separate": separate,
-        "flops": flops,
-        "full_runs": asdict(full_runs(plan)),
-    }
-
-
-def _shares(weights: dict[str, int]) -> dict[str, float]:
-    total = sum(weights.values())
-    return {name: weight / total for name, weight in weights.items()}
 
 
 def _counted(plan: Plan) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from joyctl.cli.planscreen import plan_json
+from joyctl.cli.planjson import plan_json
 from joyctl.cli.running import record_plan
 from joyctl.cli.words import note
 from joyctl.errors import Problem, RecipeError

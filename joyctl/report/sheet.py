@@ -230,7 +230,8 @@ def _place(row: Row) -> tuple[int, str, int, float]:
         return (2, "", 0, 0.0)
     first = row.runs[0]
     changed = " ".join(f"{key}={value}" for key, value in sorted(first.changed.items()))
-    return (0 if not changed else 1, changed, 2 if first.added else bool(first.dropped), first.duration)
+    kind = 2 if first.added or first.beside else int(bool(first.dropped))
+    return (0 if not changed else 1, changed, kind, first.duration)
 
 
 def _composite_keys(results: CampaignResults, every: Mapping[Key, Column], *, overall: bool) -> list[Key]:
