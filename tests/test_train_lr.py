@@ -12,7 +12,7 @@ import pytest
 import training as world
 
 from joyctl.campaign.schedule import lr_at, segment_lr
-from joyctl.campaign.spec import BaseSpec, Redecay, SegmentSpec
+from joyctl.campaign.spec import Redecay, SegmentSpec
 from joyctl.recipe.types import Optimizer, Schedule
 
 pytestmark = pytest.mark.slow
@@ -63,15 +63,15 @@ def test_redecay_and_rewarm_go_on_through_an_interruption(data: Path, tmp_path: 
     settings = {"total": 400, "optimizer": LION, "schedule": schedule}
     trunk = world.segment(data, 0, 5, **settings)
     assert world.train(trunk, tmp_path / "trunk") == "done"
-    base = BaseSpec(kind="dcp", path="", step=5, sha256="", rewarm=120)
-    spec = world.segment(data, 5, 150, base=base, redecay=Redecay(start_step=5, end_step=150), **settings)
-    parent, folder = world.checkpoint(tmp_path / "trunk", 5), tmp_path / "phase"
-    child = world.start(spec, folder, parent)
+    base = world.hf_base(trunk, world.checkpoint(tmp_path / "trunk", 5), tmp_path / "hf", rewarm=120)
+    phase = world.segment(data, 5, 150, redecay=Redecay(start_step=5, end_step=150), **settings)
+    spec, folder = world.from_base(phase, base), tmp_path / "phase"
+    child = world.start(spec, folder)
     world.wait_for_step(folder, 9, child)
     world.send(child, signal.SIGTERM)
     assert world.finish(child, folder).startswith("Interrupted")
     assert 5 < world.metrics(folder)[-1]["step"] < 150
-    assert world.train(spec, folder, parent) == "done"
+    assert world.train(spec, folder) == "done"
     assert applied(folder) == pytest.approx(planned(spec), rel=1e-12, abs=0)
     assert max(applied(folder)) < 3e-4 * 0.7  # neither the ramp nor the fall is without effect
 

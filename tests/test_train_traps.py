@@ -37,7 +37,6 @@ import torch
 import training as world
 
 from joyctl.campaign.schedule import lr_at, segment_lr
-from joyctl.campaign.spec import BaseSpec
 from joyctl.recipe.types import Optimizer
 from joyctl.train.config import trainer_config
 
@@ -103,10 +102,11 @@ def test_the_lr_does_not_bend_to_where_a_segment_ends(run: Path, data: Path) -> 
 
 
 def test_the_first_step_moves_the_weights_by_the_lr_that_is_due(run: Path, data: Path, tmp_path: Path) -> None:
-    # LionW moves every weight that has a gradient by exactly the LR. The parent's checkpoint holds four times as much.
-    base = BaseSpec(kind="dcp", path="", step=BRANCH, sha256="", rewarm=4)
-    spec = branch(data, BRANCH + 1, LION, base=base)
-    assert world.outcomes_in_turn([(spec, tmp_path / "one", parent(run, LION))]) == ["done"]
+    # LionW moves every weight that has a gradient by exactly the LR. The schedule alone would have four times as much.
+    trunk = world.segment(data, 0, BRANCH, total=TOTAL, optimizer=LION)
+    base = world.hf_base(trunk, parent(run, LION), tmp_path / "hf", rewarm=4)
+    spec = world.from_base(branch(data, BRANCH + 1, LION), base)
+    assert world.outcomes_in_turn([(spec, tmp_path / "one", None)]) == ["done"]
     before = weights(parent(run, LION), tmp_path / "before")
     after = weights(world.checkpoint(tmp_path / "one", BRANCH + 1), tmp_path / "after")
     due = segment_lr(spec, BRANCH + 1)

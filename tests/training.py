@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models
 
-from joyctl.campaign.spec import OrderPhase, OrderSpec, SegmentSpec
+from joyctl.campaign.spec import BaseSpec, OrderPhase, OrderSpec, SegmentSpec
 from joyctl.recipe.types import Model, Optimizer, Schedule, Training
+from joyctl.store.digest import folder_digest
 from joyctl.store.files import read_lines, write_text
 
 SEQ, BATCH, TOTAL = 32, 4, 30
@@ -103,6 +104,26 @@ def segment(
         "data_folder": str(data),
     }
     return SegmentSpec.model_validate({**made, **settings})
+
+
+def hf_base(spec: SegmentSpec, at: Path, folder: Path, rewarm: int) -> BaseSpec:
+    """The model in the checkpoint `at` of `spec`, at its end, as a Hugging Face folder to go on from."""
+    from joyctl.train.export import export_model
+
+    tokenizer = Path(spec.data_folder) / "tokenizer"
+    if not tokenizer.exists():
+        tokenizer.mkdir()
+        make_tokenizer(tokenizer)
+    export_model(spec, at, folder, tokenizer=tokenizer, card="")
+    return BaseSpec(kind="hf", path=str(folder), step=spec.end_step, sha256=folder_digest(folder), rewarm=rewarm)
+
+
+def from_base(spec: SegmentSpec, base: BaseSpec) -> SegmentSpec:
+    """`spec`, whose start is the base's step, going on from there."""
+    row = base.step * spec.training.batch_size
+    phases = tuple(phase.model_copy(update={"start_row": row}) for phase in spec.order.phases)
+    order = spec.order.model_copy(update={"start_row": row, "phases": phases})
+    return spec.model_copy(update={"parent": None, "base": base, "init_seed": 0, "order": order})
 
 
 def checkpoint(folder: Path, step: int) -> Path:

@@ -103,7 +103,7 @@ class _Auditor:
 
     def of(self, run: RunSpec, spec: SegmentSpec) -> Iterator[tuple[str, Verdict]]:
         """Every check of one branch."""
-        parent = self.segments.get(spec.parent or "")
+        parent = _base_as_trunk(spec) or self.segments.get(spec.parent or "")
         if parent is None:
             said = f"goes on from {spec.parent}, which is not in the plan"
             yield "step", ("failure", said, "Plan it again: the trunk has no checkpoint there.")
@@ -236,6 +236,14 @@ class _Auditor:
         if key not in self._rows:
             self._rows[key] = self.data.rows_before(_without_seeds(order), row)
         return self._rows[key]
+
+
+def _base_as_trunk(spec: SegmentSpec) -> SegmentSpec | None:
+    """What a phase goes on from that branches at the base itself: a trunk without a step of its own."""
+    if spec.parent is not None or spec.base is None or spec.start_step != spec.base.step:
+        return None
+    order = spec.order.model_copy(update={"phases": spec.order.phases[:-1]})
+    return spec.model_copy(update={"order": order, "end_step": spec.start_step, "redecay": None, "average": None})
 
 
 def _without_seeds(order: OrderSpec) -> OrderSpec:
