@@ -2,7 +2,7 @@
 
 Both train the demo's model in this one process, taking turns; what is timed are the steps after the warm-up, from the
 end of one to the end of the next, so neither building nor saving nor torchtitan's sleep at its end counts. The bare
-side reads rows that lie ready in memory and logs every tenth step, as torchtitan does by default; joyctl's side reads
+side has the same rows ready in memory and logs every tenth step, as torchtitan does by default; joyctl's side reads
 them from disk in the order of the mix and writes a line a step. Prints medians over all timed steps, and their ratio;
 once by the clock on the wall and once by the processor time of this process, which others on the machine spoil less.
 """
@@ -33,6 +33,7 @@ from joyctl.campaign.spec import OrderPhase, OrderSpec, SegmentSpec
 from joyctl.recipe.load import load_recipe
 from joyctl.train import ranks
 from joyctl.train.config import trainer_config
+from joyctl.train.loader import OrderedLoader
 
 WEIGHTS = {"code": 2, "facts": 4, "math": 5, "web": 89}
 WARM_STEPS = 20
@@ -110,7 +111,6 @@ def _timed(side: str, spec: SegmentSpec, folder: Path, threads: int) -> dict[str
 
 def _bare(config: Any) -> Any:
     """torchtitan's own Trainer with its own metrics and checkpointer, and rows that lie ready."""
-    import torch
     import torch.distributed as dist
     from torchtitan.components.checkpointer import CheckpointManager
     from torchtitan.components.dataloader import BaseDataLoader
@@ -118,19 +118,19 @@ def _bare(config: Any) -> Any:
     from torchtitan.trainer import Trainer
 
     class Ready(BaseDataLoader):
+        """The very rows of joyctl's side, read before the first step."""
+
         @dataclass(kw_only=True, slots=True)
         class Config(BaseDataLoader.Config):
-            vocab_size: int
+            rows: OrderedLoader.Config
+            steps: int
 
-        def __init__(self, config: Config, *, seq_len: int, local_batch_size: int, **given: Any) -> None:
-            generator = torch.Generator().manual_seed(0)
-            shape = (16, local_batch_size, seq_len + 1)
-            self._rows = torch.randint(config.vocab_size, shape, generator=generator)
+        def __init__(self, config: Config, **given: Any) -> None:
+            batches = iter(OrderedLoader(config.rows, **given))
+            self._batches = [next(batches) for _ in range(config.steps)]
 
         def __iter__(self) -> Iterator[Any]:
-            while True:
-                for rows in self._rows:
-                    yield {"input": rows[:, :-1].contiguous()}, rows[:, 1:].contiguous()
+            yield from self._batches
 
         def state_dict(self) -> dict[str, Any]:
             return {}
@@ -148,7 +148,7 @@ def _bare(config: Any) -> Any:
     same += ("parallelism", "activation_checkpoint", "comm", "debug")
     return Trainer.Config(
         **{key: getattr(config, key) for key in same},
-        dataloader=Ready.Config(vocab_size=config.segment.model.vocab_size),
+        dataloader=Ready.Config(rows=config.dataloader, steps=config.segment.end_step),
         metrics=MetricsProcessor.Config(log_freq=10),
         checkpoint=CheckpointManager.Config(enable=False),
     ).build()
