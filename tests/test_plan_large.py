@@ -64,6 +64,7 @@ def test_equal_numbers_of_other_types_are_other_parts():
 
 def test_rows_are_counted_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch):
     made = []
+    ledger._use.cache_clear()  # other tests plan the same mixes
     monkeypatch.setattr(ledger, "Order", lambda spec: made.append(spec) or Order(spec))
     planned = swept([0.11, 0.12], Grid(durations=(0.1, 0.2), phase_seeds=5))
     for run in planned.runs:

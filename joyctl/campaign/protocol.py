@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from joyctl.campaign.spec import BaseSpec, Protocol
 from joyctl.recipe.types import Phase
 
 
+@lru_cache
 def protocol_of(phase: Phase, base: BaseSpec | None) -> Protocol:
     """The protocol of runs by a recipe's `phase` whose trunk goes on from `base`, or from nothing."""
     if base is None or base.kind == "dcp":

@@ -1,7 +1,5 @@
 """What a job needs to know, complete and serialisable: the contents of segment.json and run.json."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from joyctl.recipe.types import Aggregate, Average, Model, Optimizer, Schedule, Strict, SuiteTask, Training

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from joyctl.campaign.outlook import Outlook, outlook
 from joyctl.launch.speed import measured_speed
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from joyctl.launch.prepare import Prepared
     from joyctl.recipe.cluster import Cluster
 
@@ -51,6 +51,8 @@ def outlook_json(found: Outlook | None) -> dict[str, Any] | None:
 
 def outlook_lines(found: Outlook | None) -> list[Text]:
     """Memory and time, each with what it rests on."""
+    from rich.text import Text
+
     if found is None:
         return []
     parts = " · ".join(f"{name} {_gib(size)}" for name, size in asdict(found.memory).items() if size >= _LEAST)

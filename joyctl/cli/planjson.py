@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic_core import to_json
 from joyctl.campaign.plan import Plan, parameters
 from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.schedule import segment_lr
-from joyctl.campaign.spec import RunSpec, SegmentSpec
+from joyctl.campaign.spec import Protocol, RunSpec, SegmentSpec
 from joyctl.campaign.totals import full_runs
 from joyctl.cli.costscreen import outlook_json, plan_outlook
 from joyctl.data.ledger import source_use
@@ -121,11 +122,16 @@ def _run_json(prepared: Prepared, run: RunSpec) -> dict[str, Any]:
         "mix": run.mix,
         "sources": use,
         "lr_at_branch": lr_at_branch(run, segment) if segment else None,
-        "protocol": {**run.protocol.model_dump(mode="json"), "words": protocol_words(run.protocol)},
+        "protocol": _protocol_json(run.protocol),
         "action": decision.action,
         "reason": decision.reason,
         "reference": run.reference.model_dump(mode="json") if run.reference else None,
     }
+
+
+@lru_cache
+def _protocol_json(protocol: Protocol) -> dict[str, Any]:
+    return {**protocol.model_dump(mode="json"), "words": protocol_words(protocol)}
 
 
 def segment_of(prepared: Prepared, run: RunSpec) -> SegmentSpec | None:

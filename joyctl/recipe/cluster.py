@@ -1,7 +1,5 @@
 """The frozen types a cluster file becomes; every field's docstring is its documentation."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator

@@ -4,8 +4,6 @@ None of it is part of a result's identity: numbers differ by rounding alone. Wha
 stands in the recipe.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """What a recipe has scored: suites of tasks, references and published numbers."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

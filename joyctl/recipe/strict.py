@@ -1,6 +1,8 @@
-"""What all types of a recipe are built on: frozen, no unknown keys, and the kinds of names."""
+"""What all types of a recipe are built on: frozen, no unknown keys, and the kinds of names.
 
-from __future__ import annotations
+Modules of such types do without `from __future__ import annotations`: pydantic would compile each annotation again, which
+every command would wait for.
+"""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self

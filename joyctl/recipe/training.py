@@ -1,7 +1,5 @@
 """What a recipe says of training: the network, its length and shape, optimizer, schedule, phase and base."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

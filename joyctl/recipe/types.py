@@ -1,7 +1,5 @@
 """The frozen types a recipe becomes; every field's docstring is its documentation."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
