@@ -1,7 +1,7 @@
 """What all types of a recipe are built on: frozen, no unknown keys, and the kinds of names.
 
-Modules of such types do without `from __future__ import annotations`: pydantic would compile each annotation again, which
-every command would wait for.
+Modules of such types do without `from __future__ import annotations`: pydantic would compile each annotation again,
+and every command would wait for it.
 """
 
 from collections.abc import Iterable
