@@ -254,6 +254,8 @@ def test_a_trunk_is_shared_whole_or_not_at_all_and_outlives_its_campaign(
     shutil.rmtree(place.campaign)
     whole = place.call("plan", "other.yaml", "--audit", "--json")
     assert whole.returncode == 0 and {f["level"] for f in json.loads(whole.stdout)["audit"]} == {"ok"}
+    shown = place.call("plan", "other.yaml", "--audit")
+    assert shown.returncode == 0 and " ✓  learning rate" in shown.stdout and "✗" not in shown.stdout
     report = place.call("report", "other")
     assert "41 k of trunk shared with small" in " ".join(report.stdout.split())
     cost = json.loads(place.call("report", "other", "--format", "json").stdout)["cost"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console
@@ -92,7 +93,7 @@ def print_audit(prepared: Prepared, checked: Sequence[Checked], console: Console
     out.print(Text(f"\n{summary(prepared, checked)}", style="bold"))
     out.print(table)
     unsound = [each for each in checked if each.level != "ok"]
-    for each, after in zip(unsound, [*unsound[1:], None], strict=True):
+    for each, after in zip_longest(unsound, unsound[1:]):
         text = f" {_SIGNS[each.level]} {each.check}: {_whom(each)}{each.said}"
         out.print(Text(text, style=_STYLES[each.level]), soft_wrap=True)
         if each.remedy and (after is None or (after.check, after.remedy) != (each.check, each.remedy)):
