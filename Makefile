@@ -45,6 +45,7 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/plan.py
+	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py --quick
 	[ -z "$$JOYCTL_BENCH_DATA" ] || $(BIN)/python benchmarks/sandbox.py
