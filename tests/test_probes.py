@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from recipes_for_tests import facts, point, recipe
 
 from joyctl.campaign.grid import Grid, Probe
 from joyctl.campaign.plan import Plan, plan
-from joyctl.campaign.probes import name_of, parse
+from joyctl.campaign.probes import name_of
 from joyctl.campaign.spec import RunSpec
 from joyctl.campaign.variants import each_source
 from joyctl.errors import RecipeError
@@ -24,6 +25,16 @@ BOOKS: dict[str, Any] = {
     "facts": {"category": "domain"},
     "books": {"category": "domain"},
 }
+
+
+def parse(name: str) -> tuple[Probe, float] | None:
+    """The probe and duration that a variant's name (without swept keys) stands for; None for another variant's."""
+    number = r"([0-9.]+(?:e-[0-9]+)?)"
+    found = re.fullmatch(rf"add-([a-z][a-z0-9_]*)-{number}-{number}(?:-([a-z][a-z0-9_]*))?", name)
+    if found is None:
+        return None
+    source, share, duration, beside = found.groups()
+    return Probe(source, round(float(share) / 100, 9), beside), round(float(duration) / 100, 9)
 
 
 def planned(grid: Grid, of: Recipe | None = None) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
@@ -14,20 +13,10 @@ from joyctl.recipe.rules import did_you_mean
 def name_of(probe: Probe, duration: float) -> str:
     """`add-math-30-20`: 30 % math in a phase of 20 %; `add-math-50-20-web`: the other half of it web.
 
-    No other variant begins with `add-`, and names of sources hold no dash, so `parse` reads it back.
+    No other variant begins with `add-`, and names of sources hold no dash, so it can be read back.
     """
     beside = "" if probe.beside is None else f"-{probe.beside}"
     return f"add-{probe.source}-{percent(probe.share)}-{percent(duration)}{beside}"
-
-
-def parse(name: str) -> tuple[Probe, float] | None:
-    """The probe and duration that a variant's name (without swept keys) stands for; None for another variant's."""
-    number = r"([0-9.]+(?:e-[0-9]+)?)"
-    found = re.fullmatch(rf"add-([a-z][a-z0-9_]*)-{number}-{number}(?:-([a-z][a-z0-9_]*))?", name)
-    if found is None:
-        return None
-    source, share, duration, beside = found.groups()
-    return Probe(source, round(float(share) / 100, 9), beside), round(float(duration) / 100, 9)
 
 
 def mix_of(probe: Probe, base: Mapping[str, Fraction], sources: Sequence[str]) -> dict[str, Fraction]:
