@@ -134,7 +134,7 @@ def test_the_recipe_that_the_tests_spoil_is_sound():
         (
             "  world: {seed: 1}",
             "  folder: null",
-            "2:1 data: no data; give either 'world' (generate the micro-world) or 'folder' (tokenised data)",
+            "2:1 data: no data; give 'world' (generate the micro-world), 'tokenizer' (build it from the sources) or 'folder' (tokenised data)",
         ),
         (
             "  world: {seed: 1}",
@@ -382,7 +382,7 @@ def test_a_cluster_that_is_not_there_and_a_bad_one():
         ("data.folder=/data", "'world' and 'folder' are both given; keep one and set the other to null"),
         (
             "data.world=null",
-            "data: no data; give either 'world' (generate the micro-world) or 'folder' (tokenised data)",
+            "data: no data; give 'world' (generate the micro-world), 'tokenizer' (build it from the sources) or 'folder' (tokenised data)",
         ),
         ("~optimizer.lr", "missing; give a number above 0: peak learning rate"),
         ("~optimizer.lrr", "there is no such key to take out; did you mean 'optimizer.lr'?"),

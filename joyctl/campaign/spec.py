@@ -121,6 +121,7 @@ class SegmentSpec(Strict):
             "cooldown": always_falls,
             "cooldown_shape": self.redecay is None and (always_falls or not self.schedule.cooldown),
         }
+        exclude["training"] = {"documents": self.training.documents == "joined"}  # as it was before there was a choice
         exclude["optimizer"] = {"eps": self.optimizer.name == "lionw"}
         return self.model_dump(mode="json", exclude=exclude, exclude_none=True)
 

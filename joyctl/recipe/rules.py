@@ -45,16 +45,6 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def check_data(data: Data) -> Iterator[Finding]:
-    """Exactly one of `world` and `folder`."""
-    if data.world is None and data.folder is None:
-        message = "no data; give either 'world' (generate the micro-world) or 'folder' (tokenised data)"
-        yield Finding((), message, (("world",), ("folder",)))
-    elif data.world is not None and data.folder is not None:
-        message = "'world' and 'folder' are both given; keep one and set the other to null"
-        yield Finding(("folder",), message, (("world",), ()))
-
-
 def check_mixes(mixes: Mixes) -> Iterator[Finding]:
     """Every mix gives some source a weight."""
     for name, weights in (("base", mixes.base), ("upsampled", mixes.upsampled)):

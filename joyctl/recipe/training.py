@@ -51,6 +51,9 @@ class Training(Strict):
     """Rows (sequences) in one optimizer step, over all ranks."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute type of parameters under mixed precision."""
+    documents: Literal["joined", "apart"] = "apart"
+    """`apart`: positions restart where a document begins, and attention does not cross from one document into another.
+    `joined`: a row is one sequence, whatever documents are in it."""
 
     @property
     def tokens_per_step(self) -> int:

@@ -4,8 +4,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from joyctl.recipe import mixrules, rules
+from joyctl.recipe import datarules, mixrules, rules
 from joyctl.recipe.scored import Aggregate, Eval, PublishedNumbers, Reference, Suite, SuiteTask
+from joyctl.recipe.sources import Data, Heldout, MicroWorld, Source, Text, Tokenised
 from joyctl.recipe.strict import Category, FolderName, Name, ReferenceName, Strict, Weight, Within
 from joyctl.recipe.training import Average, Base, Model, Optimizer, Phase, Schedule, Training
 
@@ -17,6 +18,7 @@ __all__ = [
     "Category",
     "Data",
     "Eval",
+    "Heldout",
     "MicroWorld",
     "Mixes",
     "Model",
@@ -31,48 +33,13 @@ __all__ = [
     "Strict",
     "Suite",
     "SuiteTask",
+    "Text",
+    "Tokenised",
     "Training",
 ]
 
 MICRO_WORLD_SOURCES = ("web", "math", "code", "facts")
 """The sources that the generated world has data for."""
-
-
-class MicroWorld(Strict):
-    """The generated world of recipe `tiny`: sources, tokenizer and benchmarks from one seed, offline."""
-
-    seed: int = Field(ge=0)
-    """Seed of the world: texts, facts, tokenizer, benchmarks. Not the seed of training."""
-
-
-class Data(Strict):
-    """Where tokenised data lies."""
-
-    world: MicroWorld | None = None
-    """Generate the micro-world. Give either this or `folder`."""
-    folder: str | None = None
-    """A folder of tokenised data as `joyctl data build` writes it: sources/<name>/, tokenizer/, tasks/."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        return self._refuse(rules.check_data(self))
-
-
-class Source(Strict):
-    """One dataset of tokenised documents."""
-
-    category: Category
-    """Its place in the paper's four categories."""
-    tokens: int | None = Field(default=None, gt=0)
-    """How many tokens it has, as far as is known: for planning before its data is there, which then counts."""
-    max_epochs: float | None = Field(default=None, gt=0)
-    """How often a run may see it at most, in trunk and phase together."""
-    in_mixes: bool = True
-    """Whether mixes by category give it a share; false for a dataset that is only probed."""
-    dataset: str | None = Field(default=None, min_length=1)
-    """Where it comes from: its name on the Hugging Face hub."""
-    about: str | None = Field(default=None, min_length=1)
-    """What is worth knowing of it, such as where its size stands."""
 
 
 class Mixes(Strict):
@@ -149,4 +116,5 @@ class Recipe(Strict):
             vars(self.mixes),
             frozenset(name for name, source in self.sources.items() if not source.in_mixes),
         )
-        return self._refuse([*between, *mixed])
+        origins = datarules.check_origins(self.data, self.sources)
+        return self._refuse([*between, *mixed, *origins])
