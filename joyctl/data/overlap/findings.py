@@ -1,4 +1,4 @@
-"""What an overlap check found, as it lies in a data folder: test items by task, with where they stand in the sources."""
+"""What an overlap check found, as it lies in a data folder: test items by task, and where in the sources they stand."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ class TaskItems:
     def leaked(self, sources: Mapping[str, str]) -> dict[int, tuple[str, ...]]:
         """Items of the test split that stand in any of `sources`, with which of these."""
         inside = {
-            f.doc_id: tuple(name for name in f.sources if name in sources) for f in self.found if f.split == "test"
+            found.doc_id: tuple(name for name in found.sources if name in sources)
+            for found in self.found
+            if found.split == "test"
         }
         return {doc: names for doc, names in inside.items() if names}
 
