@@ -96,3 +96,19 @@ def _first_repeat(order: Order, name: str, fresh: int, batch: int, end: int) -> 
         return None
     before = bisect_right(range(order.first, end), fresh, key=lambda g: order.counts(g + 1)[name])
     return (order.first + before) // batch + 1
+
+
+def repeat_words(uses: Mapping[str, Mapping[str, SourceUse]]) -> list[str]:
+    """A line for every source of which any run shows rows again, the run that shows most of them named."""
+    found: dict[str, list[tuple[SourceUse, str]]] = {}
+    for run, use in uses.items():
+        for name, one in use.items():
+            if one.rows_repeated:
+                found.setdefault(name, []).append((one, run))
+    lines = []
+    for name, several in found.items():
+        most, run = max(several, key=lambda each: each[0].rows_repeated)
+        begins = f" from step {most.first_repeat_step:,} on" if most.first_repeat_step is not None else ""
+        others = f", and in {len(several) - 1} more run{'s' if len(several) > 2 else ''}" if len(several) > 1 else ""
+        lines.append(f"{name} {most.repeated:,} tokens{begins} in {run} ({most.epochs:.2f} epochs){others}")
+    return lines
