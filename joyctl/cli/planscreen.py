@@ -83,8 +83,8 @@ def print_plan(
         out.print(f"\n {line}")
     totals = totals_of(prepared)
     uses = {_short(run): source_use(s, run.branch_step) for run in plan.runs if (s := segment_of(prepared, run))}
-    for i, said in enumerate(repeat_words(uses)):
-        out.print(f"          {said}" if i else f"\n again    {said}", soft_wrap=True)
+    for i, line in enumerate(repeat_words(uses)):
+        out.print(f"          {line}" if i else f"\n again    {line}", soft_wrap=True)
     if any(u.epochs > MAX_EPOCHS for use in uses.values() for u in use.values()):
         out.print(Text(f"\n more than {MAX_EPOCHS:g} epochs of a source: repetition starts to cost", style="red"))
     if totals["tokens_if_separate"]:
