@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from joyctl.cli.ledger import ledger_command
 from joyctl.cli.words import (
     DEFAULT_DATA,
     DEFAULT_RESULTS,
@@ -20,6 +21,7 @@ from joyctl.cli.words import (
 from joyctl.errors import Missing, Problem, RecipeError
 
 app = typer.Typer(help="Tokenised data: build it, list it, ask which rows a step saw.", no_args_is_help=True)
+app.command("ledger")(ledger_command)
 
 
 @app.command("build")
