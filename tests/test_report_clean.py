@@ -16,8 +16,7 @@ from report_campaign import SIZES, give_suite, put, write_campaign, write_choice
 from rich.console import Console
 from trained_campaign import SHA256, found, give_overlap, give_trainings, looked_for
 
-from joyctl.data.overlap import findings
-from joyctl.data.overlap.findings import TaskItems, Training
+from joyctl.data.overlap.findings import TaskFindings, TrainFindings, known_findings
 from joyctl.report.deltas import Delta
 from joyctl.report.jsonform import render_json
 from joyctl.report.markdown import render_markdown
@@ -48,7 +47,7 @@ def write(folder: Path, seeds: int = 1) -> Path:
     return folder
 
 
-def looked(leaked: Mapping[str, list[int]] = LEAKED) -> dict[str, TaskItems]:
+def looked(leaked: Mapping[str, list[int]] = LEAKED) -> dict[str, TaskFindings]:
     """Every benchmark looked for, with these items found; the parts of micro_mc by their own names."""
     sizes = {"micro_math": 400, "micro_code": 164, "cloze": 300, "story": 300} | dict.fromkeys(LEAVES, 400)
     return {task: looked_for(n, leaked.get(task, [])) for task, n in sizes.items()}
@@ -147,12 +146,12 @@ def test_verdicts_and_all_other_numbers_are_those_of_all_items(tmp_path: Path) -
     assert after.conclusion == before.conclusion and after.curve == before.curve
 
 
-UNCOUNTED: dict[str, Callable[[dict[str, TaskItems]], dict[str, TaskItems]]] = {
+UNCOUNTED: dict[str, Callable[[dict[str, TaskFindings]], dict[str, TaskFindings]]] = {
     "of the training split": lambda of: {
         **of, "micro_code": replace(of["micro_code"], found=found([1], split="train"))
     },
     "in a training split beside": lambda of: {
-        **of, "micro_code": replace(of["micro_code"], train=Training(9, found([1], split="train")))
+        **of, "micro_code": replace(of["micro_code"], train=TrainFindings(9, found([1], split="train")))
     },
     "in a source that no run reads": lambda of: {**of, "micro_code": looked_for(164, [1, 2], "books")},
     "too short to tell": lambda of: {**of, "micro_code": replace(of["micro_code"], too_short=(1, 2))},
@@ -192,7 +191,7 @@ def test_screen_markdown_and_page_say_what_was_found_and_what_is_left(tmp_path: 
     assert line in screen(made) and f"- {line}." in render_markdown(made)
     markdown = render_markdown(made)
     assert "## Items found in the training data" in markdown
-    assert "| micro_code | 164 | 14 | 0 | code |" in markdown and "| story | 300 | 0 | 0 | – |" in markdown
+    assert "| micro_code | code | 164 | 14 | 0 |" in markdown and "| story | – | 300 | 0 | 0 |" in markdown
     delta = next(d for d in made.averages if (d.run, d.task) == ("upsample-20", "micro_code"))
     assert delta.clean is not None
     assert f"| upsample-20 | code | 164 | 150 | {delta.delta * 100:+.1f} [" in markdown
@@ -235,13 +234,13 @@ def test_where_nothing_was_looked_for_that_is_said(tmp_path: Path) -> None:
     assert f"{said}not checked: joyctl data overlap RECIPE" in notes(made), "the data has changed since"
     assert render_json(made)["overlap"]["unknown"] and not any(d.clean for d in made.deltas)
     (tmp_path / "data/overlap/first.json").write_text('{"version": 1, "sources": {')
-    assert any(note.startswith(said) and "first.json is damaged" in note for note in notes(report(folder)))
+    assert f"{said}not checked: joyctl data overlap RECIPE" in notes(report(folder)), "a torn file says nothing"
     shutil.rmtree(tmp_path / "data")
     assert f"{said}{tmp_path / 'data'} is not on this machine" in notes(report(folder))
 
 
 @pytest.mark.parametrize("known", [None, looked_for(100)])
-def test_of_tasks_that_were_not_looked_for_nothing_is_said(tmp_path: Path, known: TaskItems | None) -> None:
+def test_of_tasks_that_were_not_looked_for_nothing_is_said(tmp_path: Path, known: TaskFindings | None) -> None:
     """Not at all, or in a version with fewer items than were scored."""
     folder = write(tmp_path / "tiny")
     others = {task: items for task, items in looked().items() if task != "micro_code"}
@@ -264,20 +263,10 @@ def test_of_several_checks_the_newest_tells_of_a_task_and_all_count(tmp_path: Pa
     whole = looked()
     give_overlap(tmp_path, {"micro_code": looked_for(164, [1]), "micro_math": whole["micro_math"]}, "a")
     give_overlap(tmp_path, {"micro_code": looked_for(164, [2, 3])}, "b")
-    both = findings.read(tmp_path, {"code": SHA256["code"]})
-    assert both is not None and set(both.items) == {"micro_code", "micro_math"}
-    assert set(both.items["micro_code"].leaked(SHA256)) == {2, 3}
-    assert findings.read(tmp_path, {**SHA256, "books": "never looked through"}) is None
-
-
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    task = TaskItems("h", 9, found([2, 5], "math"), (1,), Training(7, found([3], split="train")))
-    give_overlap(tmp_path, {"gsm8k": task})
-    again = findings.read(tmp_path, SHA256)
-    assert again is not None and dict(again.items) == {"gsm8k": task} and again.ngrams == (13, 8)
-    on_disk = json.loads((tmp_path / "overlap/first.json").read_text())
-    assert set(on_disk) == {"version", "sources", "items", "ngrams"}
-    assert on_disk["items"]["gsm8k"]["found"][0]["doc_id"] == 2
+    both = known_findings(tmp_path, {"code": SHA256["code"]})
+    assert set(both) == {"micro_code", "micro_math"}
+    assert {item.doc_id for item in both["micro_code"].found} == {2, 3}
+    assert known_findings(tmp_path, {**SHA256, "books": "never looked through"}) == {}
 
 
 def test_campaigns_together_leave_out_what_stands_in_the_data_of_any(tmp_path: Path) -> None:

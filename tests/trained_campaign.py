@@ -15,8 +15,14 @@ from joyctl.campaign.mixture import integer_weights, normalise
 from joyctl.campaign.plan import plan
 from joyctl.campaign.spec import OrderPhase, OrderSpec, RunSpec, SegmentSpec
 from joyctl.data.order import Order
-from joyctl.data.overlap import findings
-from joyctl.data.overlap.findings import Found, Overlap, Passage, TaskItems
+from joyctl.data.overlap.findings import (
+    Findings,
+    FoundItem,
+    Match,
+    TaskFindings,
+    TrainFindings,
+    write_findings,
+)
 
 ROWS = {"web": 20_000, "math": 800, "facts": 2_000, "code": 1_500}
 SHA256 = {name: f"digest of {name}" for name in ROWS}
@@ -63,20 +69,21 @@ def log(folder: Path, spec: SegmentSpec, step: int, /, **other: Any) -> None:
 
 
 def give_overlap(
-    data_folder: Path, items: Mapping[str, TaskItems], name: str = "first", sha256: Mapping[str, str] = SHA256
+    data_folder: Path, items: Mapping[str, TaskFindings], name: str = "first", sha256: Mapping[str, str] = SHA256
 ) -> None:
     """What an overlap check leaves in a data folder."""
-    findings.write(data_folder / "overlap" / f"{name}.json", Overlap(dict(sha256), dict(items)))
+    (data_folder / "overlap").mkdir(parents=True, exist_ok=True)
+    write_findings(data_folder / "overlap" / f"{name}.json", Findings(dict(sha256), dict(items)))
 
 
-def found(docs: Iterable[int], source: str = "code", split: str = "test") -> tuple[Found, ...]:
+def found(docs: Iterable[int], source: str = "code", split: str = "test") -> tuple[FoundItem, ...]:
     """Items that stand in a source, each by a 13-gram."""
-    return tuple(Found(doc, split, {source: Passage(13, 0.8, "of all the words")}) for doc in docs)
+    return tuple(FoundItem(doc, split, {source: Match(13, 0.8, "of all the words", 3, 4711, 2)}) for doc in docs)
 
 
-def looked_for(n: int, docs: Iterable[int] = (), source: str = "code") -> TaskItems:
+def looked_for(n: int, docs: Iterable[int] = (), source: str = "code") -> TaskFindings:
     """A task of `n` items with these of the test split found in a source."""
-    return TaskItems("digest of the documents", n, found(docs, source))
+    return TaskFindings("digest of the documents", n, found(docs, source), (), TrainFindings(0, ()))
 
 
 def _weights(mix: Mapping[str, float]) -> dict[str, int]:

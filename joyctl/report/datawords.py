@@ -15,7 +15,7 @@ from joyctl.report.sheet import Column
 
 LEDGER_HEAD = ("run", "source", "trunk", "phase", "epochs", "again", "from step", "seen so far")
 """Tokens, but for epochs and steps."""
-ITEMS_HEAD = ("task", "items", "found", "too short to tell", "in")
+ITEMS_HEAD = ("task", "in", "items", "found", "too short to tell")
 CLEAN_HEAD = ("run", "score", "items", "clean", "all items", "clean items")
 VERDICTS = "verdicts are those of all items"
 
@@ -62,9 +62,8 @@ def items_lines(results: CampaignResults) -> list[tuple[str, ...]]:
     for task in sorted(scored, key=lambda name: -len(leaks.tasks[name].found) if name in leaks.tasks else 1):
         if (known := leaks.tasks.get(task)) is not None:
             sources = sorted({name for names in known.found.values() for name in names})
-            lines.append(
-                (task, f"{known.n:,}", f"{len(known.found):,}", f"{known.too_short:,}", ", ".join(sources) or "–")
-            )
+            where = ", ".join(sources) or "–"
+            lines.append((task, where, f"{known.n:,}", f"{len(known.found):,}", f"{known.too_short:,}"))
     return lines
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.data.overlap import findings
-from joyctl.errors import Missing
+from joyctl.data.overlap.findings import TaskFindings, known_findings
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,6 @@ class Leaks:
     """By leaf task; a task that is not here was not looked for."""
     sources: tuple[str, ...] = ()
     """What was looked through: the sources that the runs are trained on."""
-    ngrams: tuple[int, ...] = ()
-    """Lengths of the sequences of words that were looked for."""
     unknown: str | None = None
     """Why nothing is known, in words."""
 
@@ -71,24 +68,20 @@ def together(several: Sequence[Leaks | None]) -> Leaks | None:
         return unknown
     tasks = [task for task in known[0].tasks if all(task in leaks.tasks for leaks in known)]
     sources = tuple(sorted({name for leaks in known for name in leaks.sources}))
-    return Leaks({task: _joined([leaks.tasks[task] for leaks in known]) for task in tasks}, sources, known[0].ngrams)
+    return Leaks({task: _joined([leaks.tasks[task] for leaks in known]) for task in tasks}, sources)
 
 
 def _in_folder(folder: Path, sources: Mapping[str, str]) -> Leaks:
-    try:
-        overlap = findings.read(folder, sources)
-    except Missing as error:
-        return Leaks(unknown=error.message)
-    if overlap is None:
+    known = known_findings(folder, sources)
+    if not known:
         why = "not checked: joyctl data overlap RECIPE" if folder.is_dir() else f"{folder} is not on this machine"
         return Leaks(unknown=why)
-    tasks = {task: _of_task(found, sources) for task, found in sorted(overlap.items.items())}
-    return Leaks(tasks, tuple(sorted(sources)), overlap.ngrams)
+    return Leaks({task: _of_task(found) for task, found in sorted(known.items())}, tuple(sorted(sources)))
 
 
-def _of_task(items: findings.TaskItems, sources: Mapping[str, str]) -> TaskLeaks:
-    leaked = {str(doc): names for doc, names in items.leaked(sources).items()}
-    return TaskLeaks(items.n, leaked, len(items.too_short))
+def _of_task(task: TaskFindings) -> TaskLeaks:
+    leaked = {str(item.doc_id): tuple(sorted(item.sources)) for item in task.found if item.split == "test"}
+    return TaskLeaks(task.n, leaked, len(task.too_short))
 
 
 def _joined(several: Sequence[TaskLeaks]) -> TaskLeaks:

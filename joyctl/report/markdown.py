@@ -176,7 +176,7 @@ def _mixes(report: Report) -> str:
 
 
 def _items(report: Report, items: Sequence[Sequence[str]]) -> list[str]:
-    said = [_table(datawords.ITEMS_HEAD, items)]
+    said = [_table(datawords.ITEMS_HEAD, items, left=2)]
     if clean := datawords.clean_lines(report):
         said.append(f"Without these items; {datawords.VERDICTS}.\n\n{_table(datawords.CLEAN_HEAD, clean, left=2)}")
     return said

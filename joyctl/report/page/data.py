@@ -16,7 +16,7 @@ def data_parts(report: Report) -> tuple[Part, ...]:
     """Tables of found items and of clean scores, the ledger folded; nothing where neither is known."""
     parts: list[Part] = []
     if items := datawords.items_lines(report.results):
-        parts.append(_table("Items found in the training data", datawords.ITEMS_HEAD, items, left=1))
+        parts.append(_table("Items found in the training data", datawords.ITEMS_HEAD, items, left=2))
     if clean := datawords.clean_lines(report):
         caption = f"Scores and differences without these items; {datawords.VERDICTS}"
         parts.append(_table(caption, datawords.CLEAN_HEAD, clean, left=2))
