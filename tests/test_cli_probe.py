@@ -123,6 +123,6 @@ def test_more_than_four_epochs_are_refused_unless_the_recipe_allows_them(call: C
     assert (code, out) == (3, "")
     assert "data.max_epochs: 4, but code would be seen more often, in control 4.51, upsample-10 6.31 times" in err
     assert "raise max_epochs" in err
-    for allowed in ("data.max_epochs=7", "sources.code.max_epochs=7"):
+    for allowed in ("data.max_epochs=7", "sources.code.max_epochs=14"):
         code, out, err = call(*asked, allowed)
         assert code == 0 and "more than 4 epochs of a source: repetition starts to cost" in out, err
