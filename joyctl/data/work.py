@@ -47,8 +47,9 @@ class Work(Protocol):
     It can be pickled: processes get it that way.
     """
 
-    folder: Path
-    """Where its parts leave their results; shared by all who take part."""
+    @property
+    def folder(self) -> Path:
+        """Where its parts leave their results; shared by all who take part."""
 
     def parts(self) -> Sequence[Part]:
         """All of them, done or not, in a fixed order."""
@@ -124,9 +125,9 @@ def do_parts(work: Work, mine: Sequence[Part], processes: int, progress: Watch =
                     watched.hears(busy[pipe])(*word)
                     continue
                 watched.is_done(busy.pop(pipe))
-                if (part := next(waiting, None)) is not None:
-                    busy[pipe] = part
-                    pipe.send(part)
+                if (following := next(waiting, None)) is not None:
+                    busy[pipe] = following
+                    pipe.send(following)
 
 
 def longest_first(parts: Sequence[Part]) -> list[Part]:
@@ -186,10 +187,10 @@ def _pool(work: Work, size: int) -> Iterator[dict[Connection, BaseProcess]]:
     try:
         for _ in range(size):
             here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(work, there), daemon=True)
-            process.start()
+            child = context.Process(target=_serve, args=(work, there), daemon=True)
+            child.start()
             there.close()
-            pool[here] = process
+            pool[here] = child
         yield pool
         for pipe in pool:
             pipe.send(None)
@@ -204,7 +205,7 @@ def _pool(work: Work, size: int) -> Iterator[dict[Connection, BaseProcess]]:
 
 
 def _serve(work: Work, pipe: Connection) -> None:
-    """Do parts as they come. An error of the user's goes back as it is; any other ends the process with its traceback."""
+    """Do parts as they come. An error of the user's goes back as it is; another ends the process with its traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it hears Ctrl-C too, and ends it
 
     def progress(tokens: int, documents: int = 0) -> None:

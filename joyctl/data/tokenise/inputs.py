@@ -17,10 +17,10 @@ MOST_PARTS = 256
 SMALLEST, LARGEST = 8 << 20, 2 << 30  # bytes
 CUT = (".jsonl", ".ndjson", ".json", ".parquet")
 """Files with these names can be read from the middle."""
-_FORMATS = ("", ".gz", ".zst", ".zstd")
-KNOWN = tuple(f"{kind}{packed}" for kind in (".jsonl", ".ndjson", ".json", ".txt") for packed in _FORMATS) + (
-    ".parquet",
-)
+_PACKED = ("", ".gz", ".zst", ".zstd")
+KNOWN = (".parquet", *(kind + packed for kind in (".jsonl", ".ndjson", ".json", ".txt") for packed in _PACKED))
+_VERSIONS = ("ETag", "etag", "mtime", "LastModified", "created")
+"""What file systems call the time or version of a file."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,7 @@ def stat(path: str) -> Piece:
         info = system.info(inner)
     except (OSError, ValueError) as error:
         raise Missing(f"{path} cannot be reached: {error}", hint="The recipe names it under sources.") from error
-    changed = next(
-        (str(info[key]) for key in ("ETag", "etag", "mtime", "LastModified", "created") if key in info), None
-    )
+    changed = next((str(info[key]) for key in _VERSIONS if key in info), None)
     return Piece(path, size=int(info.get("size") or 0), changed=changed)
 
 
@@ -104,9 +102,8 @@ def filesystem(url: str) -> tuple[Any, str]:
     try:
         system, inner = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise Missing(
-            f"{url} cannot be opened: {error}", hint="Install what fsspec names, or copy the files."
-        ) from error
+        hint = "Install what fsspec names, or copy the files."
+        raise Missing(f"{url} cannot be opened: {error}", hint=hint) from error
     return system, str(inner)
 
 

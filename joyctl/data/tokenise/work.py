@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -131,24 +130,23 @@ class Tokenising:
         tokenizer = tokenizers.load(self.folder / "tokenizer")
         digest, tokens, documents = hashlib.sha256(), 0, 0
         file = self._source(part) / name
-        with atomic_path(file) as shard, atomic_path(file.with_name(f"{name}.ends")) as ends:
-            with shard.open("wb") as ids_out, ends.open("wb") as ends_out:
-                for ids, lengths in encoded(tokenizer, self.blueprint.special, self.blueprint.dtype, texts):
-                    content = ids.tobytes()
-                    digest.update(content)
-                    ids_out.write(content)
-                    ends_out.write((tokens + np.cumsum(lengths)).astype("<i8").tobytes())
-                    tokens, documents = tokens + len(ids), documents + len(lengths)
-                    progress(len(ids), len(lengths))
-                size = _written(ids_out)
+        with (
+            atomic_path(file) as ids_file,
+            atomic_path(file.with_name(f"{name}.ends")) as ends_file,
+            ids_file.open("wb") as ids_out,
+            ends_file.open("wb") as ends_out,
+        ):
+            for ids, lengths in encoded(tokenizer, self.blueprint.special, self.blueprint.dtype, texts):
+                content = ids.tobytes()
+                digest.update(content)
+                ids_out.write(content)
+                ends_out.write((tokens + np.cumsum(lengths)).astype("<i8").tobytes())
+                tokens, documents = tokens + len(ids), documents + len(lengths)
+                progress(len(ids), len(lengths))
+        size = tokens * np.dtype(self.blueprint.dtype).itemsize
         write_text(self.kept(part), heldout.to_lines(texts.kept))
         made = Shard(name, "joyctl", self.blueprint.dtype, 0, tokens, documents, size, digest.hexdigest())
         return Made(made if tokens else None, texts.heldout, texts.empty)
-
-
-def _written(file: BinaryIO) -> int:
-    file.flush()
-    return os.fstat(file.fileno()).st_size
 
 
 class _Texts:
