@@ -87,6 +87,8 @@ def build(
                 work = _begin(recipe, path)
                 if work is not None:
                     run_here(work, processes or len(os.sched_getaffinity(0)), watch or _unwatched)
+                    for said in _without_heldout(recipe, path):
+                        progress(said)
             else:
                 _build_world(_settings(recipe), path, progress)
     folder = _opened(recipe, path)
@@ -157,6 +159,18 @@ def _opened(recipe: Recipe, path: Path) -> DataFolder:
                 hint="Name another data.folder, or remove this one and build it again.",
             )
     return folder
+
+
+def _without_heldout(recipe: Recipe, path: Path) -> Iterator[str]:
+    """Says which sources were too small for any of their documents to be held out."""
+    if not (recipe.data.heldout.share and recipe.data.heldout.documents):
+        return
+    for name, source in recipe.sources.items():
+        if source.text is not None and not (path / "sources" / name / "heldout.jsonl").exists():
+            yield (
+                f"{name}: no document is held out, so it has no held-out loss"
+                f" (data.heldout.share is {recipe.data.heldout.share:g})"
+            )
 
 
 def _by_name(value: Any) -> Any:

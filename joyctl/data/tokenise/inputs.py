@@ -175,7 +175,7 @@ def _dataset(name: str, text: Text) -> list[Piece]:
 def folder_version(folder: Path) -> str:
     """Digest of names, sizes and times of all files in a folder; of the contents of small ones."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    facts = [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    facts = [[str(path.relative_to(folder)), path.stat().st_size, str(path.stat().st_mtime_ns)] for path in files]
     small = [sha256_file(path) for path in files if path.stat().st_size < 1 << 16]
     return fingerprint([facts, small])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from joyctl.data.work import Part, Progress
 from joyctl.errors import Missing, Refused
 from joyctl.store.files import atomic_path, write_json, write_text
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DONE = "parts"
 """Folder of what says that parts are done; not in a finished folder."""
 
@@ -78,12 +80,21 @@ class Tokenising:
         return made if file.is_file() and file.stat().st_size == made.shard.bytes else None
 
     def do(self, part: Part, progress: Progress) -> None:
-        """Make the part's shard. Raises Missing for inputs that cannot be read or are not what they should be."""
+        """Make the part's shard. Raises Missing for inputs that cannot be read or are not what they should be, and for
+        a disk that is full."""
         planned = self._planned[part.name]
-        made = self._index(planned, progress) if planned.kind == "tokenised" else self._tokenise(planned, progress)
-        for piece in planned.pieces if planned.kind != "dataset" else ():
-            self._same(piece)
-        write_json(self._marker(planned), {"key": planned.key, **asdict(made)})
+        try:
+            made = self._index(planned, progress) if planned.kind == "tokenised" else self._tokenise(planned, progress)
+            for piece in planned.pieces if planned.kind != "dataset" else ():
+                self._same(piece)
+            write_json(self._marker(planned), {"key": planned.key, **asdict(made)})
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise Missing(
+                f"no space left for the tokens of part {part.name} in {self._source(planned)}: {error.strerror}",
+                hint="Make room. What is done is kept; the same command goes on.",
+            ) from error
 
     def finish(self) -> None:
         """Put the parts together to the folder under its final name. Raises Refused while parts are missing."""
