@@ -1,0 +1,44 @@
+"""Maps files of token ids, and the ends of their documents, into memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from joyctl.data.formats import datatrove, megatron
+from joyctl.data.sidecar import Shard
+
+Ends = npt.NDArray[np.int64] | megatron.Ends
+"""[documents] positions behind every document's last token, rising; only `len`, `searchsorted` with one number and
+slices are to be asked for."""
+
+
+def map_ids(shard: Shard, path: Path) -> npt.NDArray[np.generic]:
+    """[tokens] the shard's ids from its file here, read-only."""
+    dtype = np.dtype(shard.dtype).newbyteorder("<")
+    return np.frombuffer(mapped(path), dtype, shard.tokens, shard.offset)
+
+
+def map_ends(shard: Shard, path: Path, index: Path | None) -> Ends | None:
+    """The ends of its documents where a file beside it tells. Raises Refused for one that does not fit the shard."""
+    if index is None:
+        return None
+    if shard.format == "megatron":
+        header = megatron.read_header(index)
+        megatron.check_size(header, index)
+        ends = megatron.Ends(mapped(index), header, shard.tokens)
+        megatron.check_fit(ends, header, shard, path, index)
+        return ends
+    datatrove.check_index(index, shard.tokens, path)
+    return np.frombuffer(mapped(index), "<i8")
+
+
+def mapped(path: Path) -> memoryview:
+    """A file's bytes, read-only. Unlike `np.memmap` it keeps no file handle: a process may have a thousand, a source
+    more files than that."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        return memoryview(file.read_buffer()).cast("B")
