@@ -54,7 +54,7 @@ class SourceTokens:
 
     def read(self, start: int, stop: int) -> Ids:
         """Ids of positions start..stop-1; a view where one shard has them all."""
-        i = int(self.first.searchsorted(start, "right")) - 1
+        i = min(int(self.first.searchsorted(start, "right")), len(self.arrays)) - 1
         if stop <= self.first[i + 1]:
             return self.arrays[i][start - int(self.first[i]) : stop - int(self.first[i])]
         return np.concatenate([self.arrays[i][a:b] for i, a, b in self._parts(start, stop)])
@@ -65,7 +65,7 @@ class SourceTokens:
         The source's first position always is one, and with an index every file's.
         """
         found = [self._starts_in(i, a, b) + int(self.first[i]) for i, a, b in self._parts(start, stop)]
-        return np.concatenate(found) if len(found) != 1 else found[0]
+        return found[0] if len(found) == 1 else np.concatenate([np.empty(0, np.int64), *found])
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """(shard, start, stop) in it, for every shard that has some of the positions."""
