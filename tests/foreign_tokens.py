@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +63,7 @@ def shards_of(spec: Tokenised, boundary: Boundary | None = None, vocabulary: int
 
 
 def make_folder(
-    folder: Path, sources: Mapping[str, Tokenised], boundary: Boundary | None = None, cache: str | None = None
+    folder: Path, sources: Mapping[str, Tokenised], boundary: Boundary | None = None, vocabulary: int = VOCABULARY
 ) -> Path:
     """A finished data folder whose sources are read in place."""
     (folder / "tokenizer").mkdir(parents=True)
@@ -73,7 +72,7 @@ def make_folder(
     facts = {}
     for name, spec in sources.items():
         about = describe(
-            name, shards_of(spec, boundary), tokenizer_sha256=tokenizer_sha256, boundary=boundary, cache=cache
+            name, shards_of(spec, boundary, vocabulary), tokenizer_sha256=tokenizer_sha256, boundary=boundary
         )
         write_json(folder / "sources" / name / "source.json", about)
         facts[name] = SourceFacts(*(about[key] for key in ("tokens", "documents", "sha256")))
@@ -95,7 +94,3 @@ def one_source(folder: Path, shards: Sequence[Shard], boundary: Boundary | None 
     about = describe("web", shards, tokenizer_sha256="", boundary=boundary, **settings)  # type: ignore[arg-type]
     write_json(folder / "sources" / "web" / "source.json", about)
     return folder
-
-
-def without_time(shard: Shard) -> Shard:
-    return replace(shard, mtime_ns=None)

@@ -1,4 +1,4 @@
-"""Tokenizers as files: where they lie, whether two are one, which of their tokens divides documents."""
+"""Whether token files are of the recipe's tokenizer, and which of its tokens begins or ends a text."""
 
 from __future__ import annotations
 
@@ -10,19 +10,11 @@ from typing import Literal
 from joyctl.data import remote
 from joyctl.data.formats import datatrove
 from joyctl.data.formats.names import format_of
-from joyctl.data.sidecar import Boundary
 from joyctl.errors import Missing, Refused
 from joyctl.recipe.sources import Tokenised
 from joyctl.store.files import sha256_file
 
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
-
-
-def boundary_of(folder: Path) -> Boundary | None:
-    """How documents that this tokenizer's users wrote are told apart: by its end of text, else by its beginning."""
-    if (end := token_that(folder, "eos")) is not None:
-        return Boundary(end, begins=False)
-    return None if (begin := token_that(folder, "bos")) is None else Boundary(begin, begins=True)
 
 
 def token_that(folder: Path, what: Literal["bos", "eos"]) -> int | None:

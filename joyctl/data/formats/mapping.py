@@ -22,15 +22,22 @@ def map_ids(shard: Shard, path: Path) -> npt.NDArray[np.generic]:
 
 
 def map_ends(shard: Shard, path: Path, index: Path | None) -> Ends | None:
-    """The ends of its documents where a file beside it tells. Raises Refused for one that does not fit the shard."""
+    """The ends of its documents where a file beside it tells. Raises Refused for one that does not fit the shard.
+
+    joyctl's own files have theirs in `.ends`, in datatrove's form. A digest does not go over them: they can be made
+    again from the ids.
+    """
+    if shard.format == "joyctl":
+        ends = path.with_name(f"{path.name}.ends")
+        index = ends if ends.is_file() else None
     if index is None:
         return None
     if shard.format == "megatron":
         header = megatron.read_header(index)
         megatron.check_size(header, index)
-        ends = megatron.Ends(mapped(index), header, shard.tokens)
-        megatron.check_fit(ends, header, shard, path, index)
-        return ends
+        found = megatron.Ends(mapped(index), header, shard.tokens)
+        megatron.check_fit(found, header, shard, path, index)
+        return found
     datatrove.check_index(index, shard.tokens, path)
     return np.frombuffer(mapped(index), "<i8")
 
