@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from joyctl.data.formats import datatrove, megatron
-from joyctl.data.sidecar import Shard
+from joyctl.data.sidecar import AGAIN, Shard
+from joyctl.errors import Missing
 
 Ends = npt.NDArray[np.int64] | megatron.Ends
 """[documents] positions behind every document's last token, rising; only `len`, `searchsorted` with one number and
@@ -16,9 +17,11 @@ slices are to be asked for."""
 
 
 def map_ids(shard: Shard, path: Path) -> npt.NDArray[np.generic]:
-    """[tokens] the shard's ids from its file here, read-only."""
-    dtype = np.dtype(shard.dtype).newbyteorder("<")
-    return np.frombuffer(mapped(path), dtype, shard.tokens, shard.offset)
+    """[tokens] the shard's ids from its file here, read-only. Raises Missing for a file too short by now."""
+    dtype, buffer = np.dtype(shard.dtype).newbyteorder("<"), mapped(path)
+    if len(buffer) < shard.offset + shard.tokens * dtype.itemsize:
+        raise Missing(f"{path} has {len(buffer):,} bytes: it was cut short while it was in use", hint=AGAIN)
+    return np.frombuffer(buffer, dtype, shard.tokens, shard.offset)
 
 
 def map_ends(shard: Shard, path: Path, index: Path | None) -> Ends | None:
