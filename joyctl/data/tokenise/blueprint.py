@@ -10,6 +10,7 @@ from typing import Any
 
 from joyctl.data import tokenizers
 from joyctl.data.tokenise.inputs import Piece, Planned, plan_source
+from joyctl.data.tokenizer_files import require_tokenizer
 from joyctl.errors import Missing
 from joyctl.recipe.types import Heldout, Recipe, Source
 from joyctl.store.files import sha256_file, write_json
@@ -31,6 +32,8 @@ class Blueprint:
     vocab_size: int
     dtype: str
     special: tokenizers.Special
+    cache: str | None
+    """Where copies of remote files of tokens go, if not into the folder."""
     parts: tuple[Planned, ...]
 
 
@@ -56,7 +59,8 @@ def origin(source: Source) -> dict[str, Any]:
 def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     """Look at the tokenizer and all inputs, cut them into parts and write that down in `folder`.
 
-    What parts were done for inputs that have not changed stays done. Raises Missing for inputs that are not there.
+    What parts were done for inputs that have not changed stays done. Raises Missing for inputs that are not there,
+    Refused for files of tokens that another tokenizer made.
     """
     assert recipe.data.tokenizer is not None
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +72,11 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     parts: list[Planned] = []
     for name, source in recipe.sources.items():
         own = [VERSION, digest, asdict(special), heldout.model_dump(mode="json"), origin(source)]
-        parts += plan_source(name, source, own)
+        planned = plan_source(name, source, own)
+        if source.tokenised is not None:
+            files = [piece.path for part in planned for piece in part.pieces]
+            require_tokenizer(source.tokenised, files, recipe.data.tokenizer, folder / "tokenizer", tokenizers.resolve)
+        parts += planned
     blueprint = Blueprint(
         path=str(final),
         settings=settings_of(recipe),
@@ -77,6 +85,7 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
         vocab_size=vocab_size,
         dtype="uint16" if vocab_size <= 1 << 16 else "uint32",
         special=special,
+        cache=recipe.data.cache,
         parts=tuple(parts),
     )
     write_json(folder / FILE, {**asdict(blueprint), **_dumped(blueprint)})

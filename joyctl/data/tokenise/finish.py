@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from joyctl.data.folder import MARKER, SourceFacts, digest, tasks_digest, tokenizer_digest
 from joyctl.data.heldouttasks import refresh_heldout
-from joyctl.data.shards import Shard
+from joyctl.data.sidecar import SIDECAR, Boundary, Shard, describe, source_digest
 from joyctl.data.tokenise import heldout
 from joyctl.data.tokenise.blueprint import FILE
 from joyctl.data.tokenise.inputs import Planned
 from joyctl.errors import Missing
 from joyctl.store.files import fsync_folder, sha256_file, write_json, write_text
-from joyctl.store.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from joyctl.data.tokenise.work import Made, Tokenising
 
-_SIDECAR, _HELDOUT = "source.json", "heldout.jsonl"
+_HELDOUT = "heldout.jsonl"
 
 
 def finish(work: Tokenising) -> None:
@@ -81,36 +79,28 @@ def _source(work: Tokenising, name: str, tokenizer_sha256: str) -> SourceFacts:
     facts = SourceFacts(
         tokens=sum(shard.tokens for shard in shards),
         documents=sum(shard.documents for shard in shards),
-        sha256=digest_of(shards),
+        sha256=source_digest(shards),
     )
-    about: dict[str, Any] = {
-        "name": name,
-        "format": shards[0].format,
-        "dtype": shards[0].dtype,
-        **vars(facts),
-        "tokenizer_sha256": tokenizer_sha256,
-        "boundary": _boundary(work, parts),
-    }
-    if parts[0].kind != "tokenised":
-        about |= {"heldout": _held_out(work, parts, made, place), "empty": sum(each.empty for each in made.values())}
+    heldout_facts = _held_out(work, parts, made, place) if parts[0].kind != "tokenised" else None
+    about = describe(
+        name,
+        shards,
+        tokenizer_sha256=tokenizer_sha256,
+        boundary=_boundary(work, parts),
+        heldout=heldout_facts,
+        cache=work.blueprint.cache,
+    )
     place.mkdir(parents=True, exist_ok=True)
-    _clean(place, shards, held_out=bool(about.get("heldout", {}).get("documents")))
-    write_json(place / _SIDECAR, {**about, "shards": [asdict(shard) for shard in shards]})
+    _clean(place, shards, held_out=heldout_facts is not None and heldout_facts["documents"] != 0)
+    write_json(place / SIDECAR, {**about, "empty": sum(each.empty for each in made.values())})
     return facts
 
 
-def digest_of(shards: Sequence[Shard]) -> str:
-    """Digest of a source: its one file's SHA-256, or that of the sizes and digests of several."""
-    if len(shards) == 1:
-        return shards[0].sha256
-    return fingerprint([[shard.tokens, shard.sha256] for shard in shards])
-
-
-def _boundary(work: Tokenising, parts: Sequence[Planned]) -> dict[str, object]:
+def _boundary(work: Tokenising, parts: Sequence[Planned]) -> Boundary:
     special = work.blueprint.special
     if special.bos is not None and parts[0].kind != "tokenised":
-        return {"token": special.bos, "begins": True}
-    return {"token": special.eos, "begins": False}  # of tokens made elsewhere: what the tokenizer would say
+        return Boundary(special.bos, begins=True)
+    return Boundary(special.eos, begins=False)  # of tokens made elsewhere: what the tokenizer would say
 
 
 def _held_out(work: Tokenising, parts: Sequence[Planned], made: dict[Planned, Made], place: Path) -> dict[str, object]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from joyctl.data import tokenizers
-from joyctl.data.shards import Shard
+from joyctl.data.shardfiles import REMOTE
+from joyctl.data.sidecar import Boundary, Shard
 from joyctl.data.tokenise import blueprint, heldout, readers
 from joyctl.data.tokenise.encode import encoded
 from joyctl.data.tokenise.inputs import Piece, Planned, stat
@@ -130,9 +131,11 @@ class Tokenising:
         """Facts of a file of tokens, which stays where it is."""
         from joyctl.data import formats
 
-        spec = self.blueprint.sources[part.source].tokenised
+        drawn = self.blueprint
+        spec, cache = drawn.sources[part.source].tokenised, Path(drawn.cache or self.folder / REMOTE)
         assert spec is not None
-        return Made(formats.facts_of(part.pieces[0].path, spec, self.blueprint.vocab_size, progress))
+        path, boundary = part.pieces[0].path, Boundary(drawn.special.eos, begins=False)
+        return Made(formats.facts_of(path, spec, drawn.vocab_size, progress, boundary=boundary, cache=cache))
 
     def _tokenise(self, part: Planned, progress: Progress) -> Made:
         whole = sum(other.source == part.source for other in self.blueprint.parts) == 1
