@@ -16,6 +16,7 @@ from campaigns import Place
 from tokenizers import Tokenizer, models
 
 from joyctl.data.folder import open_folder, tokens
+from joyctl.data.shardfiles import check_files
 from joyctl.data.shards import Boundary, open_source
 from joyctl.data.tokenizer_files import require_tokenizer, token_that
 from joyctl.errors import Missing, Refused
@@ -63,10 +64,10 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path, tmp_path, recipe=RECIPE)
 
 
-def audited(place: Place) -> Mapping[str, Mapping[str, str]]:
-    """What the audit says of data, by source."""
-    found = json.loads(place.call("plan", "small.yaml", "--audit", "--json").stdout)["audit"]
-    return {f["run"]: f for f in found if f["check"] == "data"}
+def audited(place: Place) -> tuple[int, Mapping[str, Mapping[str, str]]]:
+    """The exit code, and what the audit says of data by source."""
+    done = place.call("plan", "small.yaml", "--audit", "--json")
+    return done.returncode, {f["run"]: f for f in json.loads(done.stdout)["audit"] if f["check"] == "data"}
 
 
 def test_a_recipe_on_other_tools_files_is_planned_and_read_in_place(place: Place) -> None:
@@ -80,7 +81,8 @@ def test_a_recipe_on_other_tools_files_is_planned_and_read_in_place(place: Place
         assert (tokens(place.folder / "tokenised", name) == ids).all()
         assert not (place.folder / "tokenised/sources" / name / "train.bin").exists()
     assert listed["megatron"]["documents"] == listed["datatrove"]["documents"] == 150
-    assert {name: f["said"] for name, f in audited(place).items() if f["level"] != "ok"} == {}
+    code, found = audited(place)
+    assert code == 0 and {name: f["said"] for name, f in found.items() if f["level"] != "ok"} == {}
 
 
 @pytest.mark.parametrize(
@@ -96,12 +98,24 @@ def test_a_recipe_on_other_tools_files_is_planned_and_read_in_place(place: Place
 def test_the_audit_finds_what_changed(place: Place, file: str, name: str, spoil, said: str) -> None:
     path = place.folder / "store" / file
     spoil(path)
-    found = audited(place)
-    assert found[name]["level"] == "failure" and said in found[name]["said"] and found[name]["remedy"]
+    code, found = audited(place)
+    assert code == 4 and found[name]["level"] == "failure" and said in found[name]["said"] and found[name]["remedy"]
     assert {f["level"] for other, f in found.items() if other != name} == {"ok"}
-    assert place.call("plan", "small.yaml", "--audit").returncode == 4
     with pytest.raises(Missing, match=f"sources/{name}"):
         open_folder(place.folder / "tokenised", verify=True)
+
+
+def test_before_anything_is_trained_a_touched_file_is_read_and_an_untouched_one_is_not(place: Place) -> None:
+    folder = place.folder / "tokenised"
+    path = place.folder / "store" / "n.npy"
+    os.utime(path, (1, 1))
+    assert check_files(folder, "npy", digests=False) is None and len(list((folder / "checked").glob("*.json"))) == 1
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    swept = place.call("sweep", "small.yaml", "--durations", "25")
+    assert swept.returncode == 4 and "n.npy have changed" in swept.stderr
+    assert not (place.campaign / "trunk").exists()
 
 
 def flip(path: Path) -> None:
@@ -187,6 +201,7 @@ def test_tokens_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
         require_tokenizer(spec, files, recipe, mine, lambda name: hub.get(name, Path(name)))
 
     check("openai-community/gpt2")
+    check("openai-community/gpt2@main")
     check(str(mine))  # a folder has no name to compare
     check("my/own", told="hub/same")  # what the recipe says counts, and only what the files hold
     check("my/own", told=str(same))

@@ -24,7 +24,7 @@ def sound_files(folder: Path, sidecar: Sidecar, shard: Shard) -> tuple[Path, Pat
         return _copies(shard, _cache(folder, sidecar))
     path, index = _places(folder, sidecar, shard)
     try:
-        size, changed = path.stat().st_size, changed_ns(_both(path, index))
+        size, same = path.stat().st_size, _untouched(folder, shard, path, index)
     except FileNotFoundError as error:
         raise Missing(f"{error.filename} does not exist", hint=AGAIN) from error
     if size != shard.bytes:
@@ -32,8 +32,7 @@ def sound_files(folder: Path, sidecar: Sidecar, shard: Shard) -> tuple[Path, Pat
             f"{path} has {size:,} bytes; it had {shard.bytes:,} when its digest was made: cut short, or replaced",
             hint=AGAIN,
         )
-    as_it_was = shard.mtime_ns is None or changed == shard.mtime_ns
-    if not as_it_was and remembered_digest(_both(path, index), folder / CHECKED) != shard.sha256:
+    if not same:
         raise Missing(f"{_named(path, index)} changed since the digest was made", hint=AGAIN)
     return path, index
 
@@ -41,8 +40,9 @@ def sound_files(folder: Path, sidecar: Sidecar, shard: Shard) -> tuple[Path, Pat
 def check_files(folder: Path, name: str, *, digests: bool) -> str | None:
     """What is wrong with the files of a data folder's source, in words; None if nothing is.
 
-    Sizes are looked at, with `digests` every byte is read. Remote files are brought here with `digests`, else taken as
-    they may be. Raises Missing and Refused for the sidecar itself, and for a remote file that cannot be had.
+    Sizes and times of change are looked at, with `digests` every byte is read. Remote files are brought here with
+    `digests`, else taken as they may be. Raises Missing and Refused for the sidecar itself, and for a remote file that
+    cannot be had.
     """
     sidecar = read_sidecar(folder, name)
     for shard in sidecar.shards or (single_file(sidecar),):
@@ -56,7 +56,8 @@ def check_files(folder: Path, name: str, *, digests: bool) -> str | None:
             return f"{gone} is missing"
         if (size := path.stat().st_size) != shard.bytes:
             return f"{path} has {size:,} bytes; {shard.tokens:,} tokens have {shard.bytes:,}"
-        if digests and digest_of(_both(path, index)) != shard.sha256:
+        same = digest_of(_both(path, index)) == shard.sha256 if digests else _untouched(folder, shard, path, index)
+        if not same:
             return f"the contents of {_named(path, index)} have changed"
     return None
 
@@ -65,6 +66,14 @@ def single_file(sidecar: Sidecar) -> Shard:
     """The one file of a source whose sidecar names none."""
     size = sidecar.tokens * 2
     return Shard("train.bin", "joyctl", "uint16", 0, sidecar.tokens, sidecar.documents, size, sidecar.sha256)
+
+
+def _untouched(folder: Path, shard: Shard, path: Path, index: Path | None) -> bool:
+    """Whether the files are those of the digest: by their time of change; where that moved, by what they hold."""
+    files = _both(path, index)
+    if shard.mtime_ns is None or changed_ns(files) == shard.mtime_ns:
+        return True
+    return path.stat().st_size == shard.bytes and remembered_digest(files, folder / CHECKED) == shard.sha256
 
 
 def _copies(shard: Shard, cache: Path) -> tuple[Path, Path | None]:

@@ -52,7 +52,8 @@ def require_tokenizer(
         )
     for path in files:
         named = _named_in(path) if format_of(path, spec) == "datatrove" else None
-        if named is not None and _is_name(named) and _is_name(tokenizer) and named.lower() != tokenizer.lower():
+        name = tokenizer.partition("@")[0]  # the metadata tell no revision
+        if named is not None and _is_name(named) and _is_name(name) and named.lower() != name.lower():
             raise Refused(
                 f"{path} is of tokenizer {named}, as its metadata say; the recipe's is {tokenizer}",
                 hint=f"Set data.tokenizer to {named}; or, where both are one, tokenised.tokenizer to {tokenizer}.",
