@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from joyctl.data.heldouttasks import refresh_heldout
 from joyctl.data.shardfiles import check_files
 from joyctl.data.shards import Ids, open_source
 from joyctl.data.sidecar import SIDECAR, read_sidecar
@@ -69,7 +70,7 @@ def open_folder(path: Path, *, verify: bool = False, recipe: Recipe | None = Non
             tasks_sha256=text["tasks_sha256"],
             sha256=text["sha256"],
         )
-        generated = "world" in text["settings"]
+        generated, built = "world" in text["settings"], "tokenizer" in text["settings"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Missing(f"{marker} is damaged: {error!r}", hint=_again(path)) from error
     _require_one_tokenizer(folder)
@@ -79,6 +80,8 @@ def open_folder(path: Path, *, verify: bool = False, recipe: Recipe | None = Non
         check_sources(folder, recipe)
     if generated:
         refresh_tasks(path)
+    elif built:
+        refresh_heldout(path)
     return folder
 
 

@@ -9,6 +9,8 @@ from joyctl.data.sidecar import AGAIN, Shard, Sidecar, read_sidecar
 from joyctl.data.verified import changed_ns, digest_of, remembered_digest
 from joyctl.errors import Missing
 
+REMOTE = "remote"
+"""Folder of copies of remote files in a data folder."""
 CHECKED = "checked"
 """Folder of digests that had to be computed again, in a data folder or a cache of copies."""
 
@@ -95,7 +97,7 @@ def _places(folder: Path, sidecar: Sidecar, shard: Shard) -> tuple[Path, Path | 
 
 
 def _cache(folder: Path, sidecar: Sidecar) -> Path:
-    return folder / "remote" if sidecar.cache is None else Path(sidecar.cache)
+    return folder / REMOTE if sidecar.cache is None else Path(sidecar.cache)
 
 
 def _both(path: Path, index: Path | None) -> list[Path]:
