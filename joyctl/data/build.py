@@ -251,6 +251,7 @@ def _write_source(
         "dtype": "uint16",
         **vars(facts),
         "tokenizer_sha256": tokenizer_sha256,
+        "boundary": {"token": bos, "begins": True},
         "heldout": heldout,
     }
     (place / "source.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
