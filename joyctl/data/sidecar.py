@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -108,9 +108,10 @@ def describe(
     *,
     tokenizer_sha256: str,
     boundary: Boundary | None = None,
+    heldout: Mapping[str, object] | None = None,
     cache: str | None = None,
 ) -> dict[str, object]:
-    """What a source's sidecar says of its tokens. `format` and `dtype` are `mixed` where its files differ in them."""
+    """What a source's sidecar says, as JSON has it. `format` and `dtype` are `mixed` where its files differ in them."""
     formats, dtypes = {shard.format for shard in shards}, {shard.dtype for shard in shards}
     return {
         "name": name,
@@ -121,6 +122,7 @@ def describe(
         "sha256": source_digest(shards),
         "tokenizer_sha256": tokenizer_sha256,
         "boundary": None if boundary is None else asdict(boundary),
+        "heldout": heldout,
         "cache": cache,
         "shards": [asdict(shard) for shard in shards],
     }

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from joyctl.data import tokenizers
-from joyctl.data.shardfiles import REMOTE
 from joyctl.data.sidecar import Boundary, Shard
 from joyctl.data.tokenise import blueprint, heldout, readers
 from joyctl.data.tokenise.encode import encoded
@@ -129,20 +128,16 @@ class Tokenising:
 
     def _index(self, part: Planned, progress: Progress) -> Made:
         """Facts of a file of tokens, which stays where it is."""
-        from joyctl.data import formats
+        from joyctl.data.formats import facts_of
 
-        spec = self.blueprint.sources[part.source].tokenised
+        drawn = self.blueprint
+        spec = drawn.sources[part.source].tokenised
         assert spec is not None
-        return Made(
-            formats.facts_of(
-                part.pieces[0].path,
-                spec,
-                self.blueprint.vocab_size,
-                progress,
-                boundary=Boundary(self.blueprint.special.eos, begins=False),  # what the tokenizer would say
-                cache=self.folder / REMOTE if self.blueprint.cache is None else Path(self.blueprint.cache),
-            )
+        cache = self.folder / "remote" if drawn.cache is None else Path(drawn.cache)
+        made = facts_of(
+            part.pieces[0].path, spec, drawn.vocab_size, progress, boundary=boundary(drawn, part.kind), cache=cache
         )
+        return Made(made)
 
     def _tokenise(self, part: Planned, progress: Progress) -> Made:
         whole = sum(other.source == part.source for other in self.blueprint.parts) == 1
@@ -168,6 +163,13 @@ class Tokenising:
         write_text(self.kept(part), heldout.to_lines(texts.kept))
         made = Shard(name, "joyctl", self.blueprint.dtype, 0, tokens, documents, size, digest.hexdigest())
         return Made(made if tokens else None, texts.heldout, texts.empty)
+
+
+def boundary(drawn: blueprint.Blueprint, kind: str) -> Boundary:
+    """How ids tell where documents begin: as joyctl encloses them; of tokens made elsewhere, where each has an end."""
+    if drawn.special.bos is not None and kind != "tokenised":
+        return Boundary(drawn.special.bos, begins=True)
+    return Boundary(drawn.special.eos, begins=False)
 
 
 class _Texts:
