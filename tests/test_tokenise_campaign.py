@@ -141,9 +141,9 @@ def test_where_nothing_is_held_out_no_loss_is_asked_for(tmp_path: Path, monkeypa
 
 def test_a_cluster_is_not_where_a_sweep_builds(tmp_path: Path) -> None:
     recipe = write(tmp_path)
-    told = joyctl(tmp_path, "sweep", recipe.name, "--cluster", "slurm", "training.batch_size=8")
+    told = joyctl(tmp_path, "sweep", recipe.name, "--cluster", "test-slurm")
     assert told.returncode == 6, told.stderr
-    assert "is not built" in told.stderr and "joyctl data build RECIPE --cluster slurm" in told.stderr
+    assert "is not built" in told.stderr and "joyctl data build RECIPE --cluster test-slurm" in told.stderr
     assert not (tmp_path / "data").exists()
 
 
