@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from joyctl.data.heldouttasks import refresh_heldout
 from joyctl.data.world.tasks import refresh_tasks
 from joyctl.errors import Missing, Problem, RecipeError
 from joyctl.recipe.types import Recipe
@@ -68,7 +69,7 @@ def open_folder(path: Path, *, verify: bool = False, recipe: Recipe | None = Non
             tasks_sha256=text["tasks_sha256"],
             sha256=text["sha256"],
         )
-        generated = "world" in text["settings"]
+        generated, built = "world" in text["settings"], "tokenizer" in text["settings"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Missing(f"{marker} is damaged: {error!r}", hint=_again(path)) from error
     if verify:
@@ -77,6 +78,8 @@ def open_folder(path: Path, *, verify: bool = False, recipe: Recipe | None = Non
         check_sources(folder, recipe)
     if generated:
         refresh_tasks(path)
+    elif built:
+        refresh_heldout(path)
     return folder
 
 
