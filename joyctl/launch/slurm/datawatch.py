@@ -1,0 +1,117 @@
+"""How far a work on data is that a cluster does: its parts by their files, its jobs by Slurm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+from joyctl.data.work import Work
+from joyctl.errors import Missing
+from joyctl.launch.slurm.client import Slurm, call
+from joyctl.launch.slurm.dataset import FINISH, STAGE, Asked, done_in, share_of
+from joyctl.launch.slurm.ledger import Ledger, newest
+from joyctl.launch.slurm.watch import Look, look_at
+from joyctl.report.facts import Facts
+from joyctl.report.status import UNDER_WAY, RunStatus, StageStatus
+
+_SWEEP = "joyctl sweep"
+"""What the causes of a campaign's jobs name as the command that goes on."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A work on data as it was seen at one moment."""
+
+    finished: bool
+    parts: int
+    parts_done: int
+    bytes: int
+    """That all parts read, as far as they know."""
+    bytes_done: int
+    jobs: tuple[RunStatus, ...]
+    """`share/<index>/<number>` by index, then `finish`; those that were ever submitted."""
+    look: Look
+    """What it was read from."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether anything will still happen by itself."""
+        return not self.finished and any(job.current.state in UNDER_WAY for job in self.jobs)
+
+    @property
+    def failed(self) -> list[RunStatus]:
+        """Jobs that ended without their result, except those that only waited for them."""
+        return [job for job in self.jobs if job.current.state in ("failed", "lost", "cancelled")]
+
+
+def look(asked: Asked, slurm: Slurm = call, before: Reach | None = None) -> Reach:
+    """Look at a work's files, and ask Slurm about what is not done; `before` saves asking again.
+
+    Raises Missing where it was neither begun nor finished. That Slurm does not answer is only noted.
+    """
+    work = _opened(asked)
+    done = _done(asked, work)
+    keys = newest(Ledger(asked.jobs).read()) if Ledger(asked.jobs).exists else {}
+    # Of another number of shares nothing counts any more.
+    wave = max((places[0][0].manifest.wave for places in keys.values()), default=0)
+    cuts = {_cut(folder) for (folder, _), places in keys.items() if places[0][0].manifest.wave == wave} - {0}
+    folders = sorted((f for f, _ in keys if _cut(f) in {0, *cuts} or not cuts), key=_order)
+    facts = [_facts(folder, done) for folder in folders]
+    later = cache(lambda: _done(asked, _opened(asked)))
+    seen = look_at(
+        asked.jobs, facts, lambda f: _facts(f.folder, later()), slurm, before.look if before is not None else None
+    )
+    work = _opened(asked)  # jobs may have ended while Slurm was asked
+    parts = work.parts() if work is not None else []
+    read = [part for part in parts if work is not None and work.done(part)]
+    known = before if work is None else None
+    return Reach(
+        finished=work is None,
+        parts=known.parts if known is not None else len(parts),
+        parts_done=known.parts if known is not None else len(read),
+        bytes=known.bytes if known is not None else sum(part.bytes for part in parts),
+        bytes_done=known.bytes if known is not None else sum(part.bytes for part in read),
+        jobs=tuple(map(_in_our_words, seen.statuses)),
+        look=seen,
+    )
+
+
+def _opened(asked: Asked) -> Work | None:
+    """The work; None when it is finished."""
+    if asked.finished():
+        return None
+    try:
+        return asked.opened()
+    except Missing:
+        if asked.finished():  # just then
+            return None
+        raise
+
+
+def _done(asked: Asked, work: Work | None) -> Callable[[str], bool]:
+    if work is None:
+        return lambda _: True
+    done = done_in(asked, work)
+    return lambda folder: done(folder, STAGE)
+
+
+def _facts(folder: str, done: Callable[[str], bool]) -> Facts:
+    return Facts(folder, folder, (STAGE,), frozenset({STAGE}) if done(folder) else frozenset())
+
+
+def _cut(folder: str) -> int:
+    """How many shares there are of which this is one; 0 for what is none."""
+    return int(folder.rpartition("/")[2]) if folder != FINISH else 0
+
+
+def _order(folder: str) -> tuple[bool, int]:
+    return folder == FINISH, int(folder.split("/")[1]) if folder != FINISH else 0
+
+
+def _in_our_words(status: RunStatus) -> RunStatus:
+    return replace(status, stages=tuple(map(_stage_in_our_words, status.stages)))
+
+
+def _stage_in_our_words(stage: StageStatus) -> StageStatus:
+    return replace(stage, cause=stage.cause and stage.cause.replace(_SWEEP, "the same command"))
