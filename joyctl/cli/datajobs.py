@@ -185,7 +185,7 @@ def _reach_json(asked: Asked, reach: Reach) -> dict[str, object]:
         "path": str(asked.target),
         "work": asked.kind,
         "finished": reach.finished,
-        "parts": reach.parts,
+        "parts": reach.parts or None,  # of a finished work nobody knows any more
         "parts_done": reach.parts_done,
         "bytes": reach.bytes,
         "bytes_done": reach.bytes_done,

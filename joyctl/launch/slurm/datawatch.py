@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,7 +11,7 @@ from joyctl.data.work import Work
 from joyctl.errors import Missing
 from joyctl.launch.slurm.client import Slurm, call
 from joyctl.launch.slurm.dataset import FINISH, STAGE, Asked, done_in, share_of
-from joyctl.launch.slurm.ledger import Ledger, newest
+from joyctl.launch.slurm.ledger import Element, Ledger, newest
 from joyctl.launch.slurm.watch import Look, look_at
 from joyctl.report.facts import Facts
 from joyctl.report.status import UNDER_WAY, RunStatus, StageStatus
@@ -53,10 +54,10 @@ def look(asked: Asked, slurm: Slurm = call, before: Reach | None = None) -> Reac
     work = _opened(asked)
     done = _done(asked, work)
     keys = newest(Ledger(asked.jobs).read()) if Ledger(asked.jobs).exists else {}
-    # Of another number of shares nothing counts any more.
-    wave = max((places[0][0].manifest.wave for places in keys.values()), default=0)
-    cuts = {_cut(folder) for (folder, _), places in keys.items() if places[0][0].manifest.wave == wave} - {0}
-    folders = sorted((f for f, _ in keys if _cut(f) in {0, *cuts} or not cuts), key=_order)
+    # Shares of another number than the newest's count no more.
+    shares = [(places[0][0].manifest.wave, _cut(folder)) for (folder, _), places in keys.items() if folder != FINISH]
+    _, number = max(shares, default=(0, 0))
+    folders = sorted((folder for folder, _ in keys if folder == FINISH or _cut(folder) == number), key=_order)
     facts = [_facts(folder, done) for folder in folders]
     later = cache(lambda: _done(asked, _opened(asked)))
     seen = look_at(
@@ -101,12 +102,14 @@ def _facts(folder: str, done: Callable[[str], bool]) -> Facts:
 
 
 def _cut(folder: str) -> int:
-    """How many shares there are of which this is one; 0 for what is none."""
-    return int(folder.rpartition("/")[2]) if folder != FINISH else 0
+    """How many shares there are of which this is one."""
+    share = share_of(Element(folder, (STAGE,)))
+    return share.number if share is not None else 0
 
 
-def _order(folder: str) -> tuple[bool, int]:
-    return folder == FINISH, int(folder.split("/")[1]) if folder != FINISH else 0
+def _order(folder: str) -> float:
+    share = share_of(Element(folder, (STAGE,)))
+    return share.index if share is not None else math.inf
 
 
 def _in_our_words(status: RunStatus) -> RunStatus:
