@@ -51,6 +51,10 @@ def build_command(
 
         on_cluster(build_of(recipe, data), where, cluster, wait=wait, jobs=jobs, as_json=as_json)
         return
+    if recipe.data.tokenizer is not None:
+        from joyctl.cli.datajobs import build_of, require_none_queued
+
+        require_none_queued(build_of(recipe, data))
     folder = build_here(recipe, data, processes)
     if as_json:
         tokens = {name: source.tokens for name, source in folder.sources.items()}

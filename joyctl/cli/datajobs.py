@@ -16,7 +16,7 @@ import typer
 from joyctl.cli.queueing import ask, placed
 from joyctl.cli.words import interruptible, note
 from joyctl.data.work import Part, open_work
-from joyctl.errors import Problem, RecipeError, RunsFailed
+from joyctl.errors import Missing, Problem, RecipeError, Refused, RunsFailed
 from joyctl.launch.slurm import client, dataset, datawatch, limits, submit
 from joyctl.launch.slurm.campaign import Room
 from joyctl.launch.slurm.ledger import Ledger, Manifest
@@ -44,7 +44,7 @@ def build_of(recipe: Recipe, root: Path) -> Asked:
     path = data_folder_for(recipe, root).absolute()
     return dataset.Asked(
         "build", path, (path / MARKER).is_file, lambda: begin_build(recipe, root.absolute()),
-        lambda: open_work(partial_of(path), "build"),
+        lambda: open_work(partial_of(path), "build"), (partial_of(path) / MARKER).is_file,
     )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def on_cluster(
         except submit.SbatchRefused as error:
             raise placed(error, cluster_name) from error
 
-    before = datawatch.look(asked) if Ledger(asked.jobs).exists else None
+    before = _before(asked)
     done = put()
     if done is not None:
         for line in _submitted(done, before):
@@ -100,14 +100,37 @@ def on_cluster(
     _say_finished(asked, as_json=as_json)
 
 
+def _before(asked: Asked) -> Reach | None:
+    """How far earlier calls have come; None where nothing is left of them."""
+    try:
+        return datawatch.look(asked) if Ledger(asked.jobs).exists else None
+    except Missing:
+        return None
+
+
+def require_none_queued(asked: Asked) -> None:
+    """Raise Refused while jobs of a cluster are at a work that is to be done here; without Slurm nobody can tell."""
+    ledger = Ledger(asked.jobs)
+    if not ledger.exists or asked.finished():
+        return
+    try:
+        queued = dataset.is_queued(ledger, client.call)
+    except Missing:
+        return
+    if queued:
+        message = f"jobs of {asked.name} are in the queue of a cluster"
+        raise Refused(message, hint="Follow them: the same command with --cluster NAME --wait")
+
+
 def _follow(asked: Asked, pause: float, put: Callable[[], Submission | None]) -> None:
     """Return when the work is finished; raise RunsFailed when nothing of it is under way any more."""
-    reach, last = datawatch.look(asked), ""
+    reach, last, quiet = datawatch.look(asked), "", 0
     while not reach.finished:
         if (line := _in_a_line(asked, reach)) != last:
             note(line)
             last = line
-        if not reach.under_way:
+        quiet = 0 if reach.under_way else quiet + 1
+        if quiet > 1:  # a result may be seen here a little later than the end of its job
             again = put() if not reach.failed else None  # what did not fit into the queue
             if again is None or not again.arrays:
                 raise _failed(asked, reach)
@@ -169,8 +192,13 @@ def _in_a_line(asked: Asked, reach: Reach) -> str:
     states: Counter[State] = Counter(job.current.state for job in reach.jobs)
     order: tuple[State, ...] = ("running", "retrying", "queued", "failed", "blocked", "lost", "cancelled")
     jobs = ", ".join(f"{states[state]} {state}" for state in order if states[state])
-    share = f" ({reach.bytes_done / reach.bytes:.0%} of {reach.bytes / 1e9:,.2f} GB)" if reach.bytes else ""
+    share = f" ({reach.bytes_done / reach.bytes:.0%} of {_size(reach.bytes)})" if reach.bytes else ""
     return f"{asked.name}: {reach.parts_done} of {reach.parts} parts done{share}; jobs: {jobs or 'none'}"
+
+
+def _size(number: int) -> str:
+    unit, power = next(((u, p) for u, p in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)) if number >= p), ("kB", 1e3))
+    return f"{number / power:.1f} {unit}"
 
 
 def _say_finished(asked: Asked, *, as_json: bool) -> None:

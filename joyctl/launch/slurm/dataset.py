@@ -14,6 +14,7 @@ from pathlib import Path
 
 from joyctl.campaign.spec import Stage
 from joyctl.data.work import Part, Work, longest_first
+from joyctl.errors import Missing
 from joyctl.launch.slurm import snapshot, submit
 from joyctl.launch.slurm.campaign import Room
 from joyctl.launch.slurm.client import Slurm, SlurmFailed
@@ -48,7 +49,9 @@ class Asked:
     begin: Callable[[], Work | None]
     """Writes the work down in its folder, for jobs to share; gives None when it is finished."""
     opened: Callable[[], Work]
-    """The work as it was begun. Raises Missing where it was not, or is finished."""
+    """The work as it was begun. Raises Missing where it was not, or is over."""
+    closing: Callable[[], bool] = lambda: False
+    """Whether all parts are put together and only its place is being made: from then on its parts tell no more."""
 
     @property
     def name(self) -> str:
@@ -59,6 +62,15 @@ class Asked:
     def jobs(self) -> Path:
         """Folder of what Slurm is told, and says."""
         return self.target.absolute().parent / "jobs" / self.name
+
+    def over(self) -> bool:
+        """Whether no part is missing, whatever its parts may tell: to be asked after them."""
+        return self.closing() or self.finished()
+
+    def missing(self, work: Work) -> set[str]:
+        """Names of the parts that are not done."""
+        found = {part.name for part in work.parts() if not work.done(part)}
+        return set() if self.over() else found
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ def draw(
     cut = [share for key in live if (share := share_of(Element(key[0], (STAGE,)))) is not None]
     number = cut[0].number if cut else number
     parts = work.parts()
-    missing = {part.name for part in parts if not work.done(part)}
+    missing = asked.missing(work)
     shares = [Share(index, number) for index in range(number)]
     wanted = [s for s in shares if (s.folder, STAGE) not in live and any(p.name in missing for p in s.of(parts))]
     chosen = wanted if room.jobs is None else wanted[: room.jobs]
@@ -201,9 +213,11 @@ def put(
     ledger.place(cluster.shared_root, asked.jobs)
     with submit.submit_lock(ledger) as lock:
         # While jobs are at it the work stays as it was begun.
-        work = asked.opened() if _under_way(ledger, slurm) and not asked.finished() else asked.begin()
+        queued = is_queued(ledger, slurm)
+        work = opened(asked) if queued else asked.begin()
         if work is None:
-            return None
+            ending = queued and not asked.finished()
+            return Submission(Drawn([], 0, 1, 0), [], 0, None, time.monotonic() - start) if ending else None
         done = done_in(asked, work)
         submit.refuse_elsewhere(asked.name, ledger, slurm_name, done, f"scancel them, then remove {ledger.folder}")
         ledger.write_cluster({**cluster.model_dump(mode="json"), "slurm_name": slurm_name})
@@ -217,10 +231,21 @@ def put(
     return Submission(drawn, arrays, left, sent.full, time.monotonic() - start)
 
 
+def opened(asked: Asked) -> Work | None:
+    """The work as it was begun; None where it is over."""
+    if asked.over():
+        return None
+    try:
+        return asked.opened()
+    except Missing:
+        if asked.over():  # just then
+            return None
+        raise
+
+
 def done_in(asked: Asked, work: Work) -> Callable[[str, str], bool]:
     """Tells whether a job's work is done, as it is now."""
-    parts = work.parts()
-    missing = {part.name for part in parts if not work.done(part)}
+    parts, missing = work.parts(), asked.missing(work)
 
     def done(folder: str, _: str) -> bool:
         share = share_of(Element(folder, (STAGE,)))
@@ -229,7 +254,7 @@ def done_in(asked: Asked, work: Work) -> Callable[[str, str], bool]:
     return done
 
 
-def _under_way(ledger: Ledger, slurm: Slurm) -> bool:
+def is_queued(ledger: Ledger, slurm: Slurm) -> bool:
     """Whether Slurm has any job of this ledger."""
     arrays: list[Submitted] = ledger.read()
     if not arrays:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from joyctl.data.work import Work
-from joyctl.errors import Missing
 from joyctl.launch.slurm.client import Slurm, call
-from joyctl.launch.slurm.dataset import FINISH, STAGE, Asked, done_in, share_of
+from joyctl.launch.slurm.dataset import FINISH, STAGE, Asked, done_in, opened, share_of
 from joyctl.launch.slurm.ledger import Element, Ledger, newest
 from joyctl.launch.slurm.watch import Look, look_at
 from joyctl.report.facts import Facts
@@ -51,7 +50,7 @@ def look(asked: Asked, slurm: Slurm = call, before: Reach | None = None) -> Reac
 
     Raises Missing where it was neither begun nor finished. That Slurm does not answer is only noted.
     """
-    work = _opened(asked)
+    work = opened(asked)
     done = _done(asked, work)
     keys = newest(Ledger(asked.jobs).read()) if Ledger(asked.jobs).exists else {}
     # Shares of another number than the newest's count no more.
@@ -59,40 +58,28 @@ def look(asked: Asked, slurm: Slurm = call, before: Reach | None = None) -> Reac
     _, number = max(shares, default=(0, 0))
     folders = sorted((folder for folder, _ in keys if folder == FINISH or _cut(folder) == number), key=_order)
     facts = [_facts(folder, done) for folder in folders]
-    later = cache(lambda: _done(asked, _opened(asked)))
+    later = cache(lambda: _done(asked, opened(asked)))
     seen = look_at(
         asked.jobs, facts, lambda f: _facts(f.folder, later()), slurm, before.look if before is not None else None
     )
-    work = _opened(asked)  # jobs may have ended while Slurm was asked
+    work = opened(asked)  # jobs may have ended while Slurm was asked
     parts = work.parts() if work is not None else []
-    read = [part for part in parts if work is not None and work.done(part)]
-    known = before if work is None else None
+    missing = asked.missing(work) if work is not None else set()
+    known = before if work is None else None  # what is over cannot be counted any more
     return Reach(
-        finished=work is None,
+        finished=asked.finished(),
         parts=known.parts if known is not None else len(parts),
-        parts_done=known.parts if known is not None else len(read),
+        parts_done=known.parts if known is not None else len(parts) - len(missing),
         bytes=known.bytes if known is not None else sum(part.bytes for part in parts),
-        bytes_done=known.bytes if known is not None else sum(part.bytes for part in read),
+        bytes_done=known.bytes if known is not None else sum(p.bytes for p in parts if p.name not in missing),
         jobs=tuple(map(_in_our_words, seen.statuses)),
         look=seen,
     )
 
 
-def _opened(asked: Asked) -> Work | None:
-    """The work; None when it is finished."""
-    if asked.finished():
-        return None
-    try:
-        return asked.opened()
-    except Missing:
-        if asked.finished():  # just then
-            return None
-        raise
-
-
 def _done(asked: Asked, work: Work | None) -> Callable[[str], bool]:
     if work is None:
-        return lambda _: True
+        return lambda folder: folder != FINISH or asked.finished()
     done = done_in(asked, work)
     return lambda folder: done(folder, STAGE)
 

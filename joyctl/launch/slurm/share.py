@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None, slurm: Slurm = call) -> int:
                 mine = share.of(work.parts())
                 begun = sum(map(work.done, mine))
                 do_parts(work, mine, given.processes, _Lines())
-                say(f"{len(mine)} parts are done")
+                say(f"all {len(mine)} parts of share {share.index}/{share.number} are done")
             return 0
     except (JoyctlError, OSError) as error:
         if not signals.heard:
