@@ -25,7 +25,7 @@ from joyctl.data.folder import (
 )
 from joyctl.data.tokenise.blueprint import draw, settings_of
 from joyctl.data.tokenise.finish import hand_over
-from joyctl.data.tokenise.work import open_work
+from joyctl.data.tokenise.work import Tokenising, open_work
 from joyctl.data.work import Reached, Watch, Work, run_here
 from joyctl.data.world import corpus as micro_world
 from joyctl.data.world import tokenizer as bpe
@@ -86,7 +86,11 @@ def build(
             if tokenised:
                 work = _begin(recipe, path)
                 if work is not None:
+                    for name, other in work.blueprint.taken.items():
+                        progress(f"{name}: tokens of the same inputs are in {other}; linked")
                     run_here(work, processes or len(os.sched_getaffinity(0)), watch or _unwatched)
+                    for said in _without_heldout(recipe, path):
+                        progress(said)
             else:
                 _build_world(_settings(recipe), path, progress)
     folder = _opened(recipe, path)
@@ -109,7 +113,7 @@ def begin_build(recipe: Recipe, root: Path) -> Work | None:
         return _begin(recipe, path)
 
 
-def _begin(recipe: Recipe, path: Path) -> Work | None:
+def _begin(recipe: Recipe, path: Path) -> Tokenising | None:
     """Draw the build beside `path`; None when all that was left of it was its name. The caller holds the lock."""
     partial = partial_of(path)
     if (partial / MARKER).is_file():  # killed at its very end, or while it was put together
@@ -157,6 +161,18 @@ def _opened(recipe: Recipe, path: Path) -> DataFolder:
                 hint="Name another data.folder, or remove this one and build it again.",
             )
     return folder
+
+
+def _without_heldout(recipe: Recipe, path: Path) -> Iterator[str]:
+    """Says which sources were too small for any of their documents to be held out."""
+    if not (recipe.data.heldout.share and recipe.data.heldout.documents):
+        return
+    for name, source in recipe.sources.items():
+        if source.text is not None and not (path / "sources" / name / "heldout.jsonl").exists():
+            yield (
+                f"{name}: no document is held out, so it has no held-out loss"
+                f" (data.heldout.share is {recipe.data.heldout.share:g})"
+            )
 
 
 def _by_name(value: Any) -> Any:
@@ -237,6 +253,7 @@ def _write_source(
         "dtype": "uint16",
         **vars(facts),
         "tokenizer_sha256": tokenizer_sha256,
+        "boundary": {"token": bos, "begins": True},
         "heldout": heldout,
     }
     (place / "source.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

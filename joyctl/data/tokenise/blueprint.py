@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from joyctl.data import tokenizers
+from joyctl.data.formats import expand
 from joyctl.data.tokenise.inputs import Piece, Planned, plan_source
+from joyctl.data.tokenise.taken import take
+from joyctl.data.tokenizer_files import require_tokenizer
 from joyctl.errors import Missing
 from joyctl.recipe.types import Heldout, Recipe, Source
 from joyctl.store.files import sha256_file, write_json
@@ -32,6 +35,10 @@ class Blueprint:
     dtype: str
     special: tokenizers.Special
     parts: tuple[Planned, ...]
+    cache: str | None = None
+    """Where copies of remote files go, if not into the folder itself."""
+    taken: dict[str, str] = field(default_factory=dict)
+    """Sources that are there already, with no parts, and the finished folders that they come from."""
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
@@ -56,7 +63,8 @@ def origin(source: Source) -> dict[str, Any]:
 def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     """Look at the tokenizer and all inputs, cut them into parts and write that down in `folder`.
 
-    What parts were done for inputs that have not changed stays done. Raises Missing for inputs that are not there.
+    What parts were done for inputs that have not changed stays done. Raises Missing for inputs that are not there,
+    Refused for tokens of another tokenizer.
     """
     assert recipe.data.tokenizer is not None
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,9 +74,17 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     special = tokenizers.special(folder / "tokenizer")
     heldout = recipe.data.heldout
     parts: list[Planned] = []
+    taken: dict[str, str] = {}
     for name, source in recipe.sources.items():
+        if source.tokenised is not None:
+            files = expand(source.tokenised)
+            require_tokenizer(source.tokenised, files, recipe.data.tokenizer, folder / "tokenizer", tokenizers.resolve)
         own = [VERSION, digest, asdict(special), heldout.model_dump(mode="json"), origin(source)]
-        parts += plan_source(name, source, own)
+        planned = plan_source(name, source, own)
+        if planned and (other := take(planned, folder, final.parent)) is not None:
+            taken[name] = other
+        else:
+            parts += planned
     blueprint = Blueprint(
         path=str(final),
         settings=settings_of(recipe),
@@ -78,6 +94,8 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
         dtype="uint16" if vocab_size <= 1 << 16 else "uint32",
         special=special,
         parts=tuple(parts),
+        cache=recipe.data.cache,
+        taken=taken,
     )
     write_json(folder / FILE, {**asdict(blueprint), **_dumped(blueprint)})
     return blueprint

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from joyctl.data.folder import MARKER, SourceFacts, digest, tasks_digest, tokenizer_digest
 from joyctl.data.heldouttasks import refresh_heldout
-from joyctl.data.shards import Shard
+from joyctl.data.sidecar import SIDECAR, Shard, describe, source_digest
 from joyctl.data.tokenise import heldout
 from joyctl.data.tokenise.blueprint import FILE
 from joyctl.data.tokenise.inputs import Planned
+from joyctl.data.tokenise.taken import inputs_digest
+from joyctl.data.tokenise.work import DONE, Made, Tokenising, boundary
 from joyctl.errors import Missing
 from joyctl.store.files import fsync_folder, sha256_file, write_json, write_text
-from joyctl.store.fingerprint import fingerprint
 
-if TYPE_CHECKING:
-    from joyctl.data.tokenise.work import Made, Tokenising
-
-_SIDECAR, _HELDOUT = "source.json", "heldout.jsonl"
+_HELDOUT = "heldout.jsonl"
 
 
 def finish(work: Tokenising) -> None:
@@ -52,8 +49,6 @@ def finish(work: Tokenising) -> None:
 
 def hand_over(folder: Path, final: Path) -> None:
     """Take away what only the build needed and rename; everything else is on the disk by now."""
-    from joyctl.data.tokenise.work import DONE
-
     shutil.rmtree(folder / DONE, ignore_errors=True)
     (folder / FILE).unlink(missing_ok=True)
     for here, _, files in os.walk(folder):
@@ -66,10 +61,14 @@ def hand_over(folder: Path, final: Path) -> None:
 
 
 def _source(work: Tokenising, name: str, tokenizer_sha256: str) -> SourceFacts:
+    place = work.folder / "sources" / name
+    if name in work.blueprint.taken:
+        about = {**json.loads((place / SIDECAR).read_bytes()), "tokenizer_sha256": tokenizer_sha256}
+        write_json(place / SIDECAR, about)
+        return SourceFacts(about["tokens"], about["documents"], about["sha256"])
     parts = [part for part in work.blueprint.parts if part.source == name]
     made = {part: found for part in parts if (found := work.made(part)) is not None}
     shards = [each.shard for each in made.values() if each.shard is not None]
-    place = work.folder / "sources" / name
     if not shards:
         where = next((piece.path for part in parts for piece in part.pieces), "its files")
         held = sum(each.heldout for each in made.values())
@@ -81,36 +80,25 @@ def _source(work: Tokenising, name: str, tokenizer_sha256: str) -> SourceFacts:
     facts = SourceFacts(
         tokens=sum(shard.tokens for shard in shards),
         documents=sum(shard.documents for shard in shards),
-        sha256=digest_of(shards),
+        sha256=source_digest(shards),
     )
-    about: dict[str, Any] = {
-        "name": name,
-        "format": shards[0].format,
-        "dtype": shards[0].dtype,
-        **vars(facts),
-        "tokenizer_sha256": tokenizer_sha256,
-        "boundary": _boundary(work, parts),
-    }
-    if parts[0].kind != "tokenised":
-        about |= {"heldout": _held_out(work, parts, made, place), "empty": sum(each.empty for each in made.values())}
+    text = parts[0].kind != "tokenised"
+    held_out = _held_out(work, parts, made, place) if text else None
     place.mkdir(parents=True, exist_ok=True)
-    _clean(place, shards, held_out=bool(about.get("heldout", {}).get("documents")))
-    write_json(place / _SIDECAR, {**about, "shards": [asdict(shard) for shard in shards]})
+    _clean(place, shards, held_out=bool(held_out and held_out["documents"]))
+    about = describe(
+        name,
+        shards,
+        tokenizer_sha256=tokenizer_sha256,
+        boundary=boundary(work.blueprint, parts[0].kind),
+        heldout=held_out,
+        cache=work.blueprint.cache,
+    )
+    about["inputs"] = inputs_digest(parts)
+    if text:
+        about["empty"] = sum(each.empty for each in made.values())
+    write_json(place / SIDECAR, about)
     return facts
-
-
-def digest_of(shards: Sequence[Shard]) -> str:
-    """Digest of a source: its one file's SHA-256, or that of the sizes and digests of several."""
-    if len(shards) == 1:
-        return shards[0].sha256
-    return fingerprint([[shard.tokens, shard.sha256] for shard in shards])
-
-
-def _boundary(work: Tokenising, parts: Sequence[Planned]) -> dict[str, object]:
-    special = work.blueprint.special
-    if special.bos is not None and parts[0].kind != "tokenised":
-        return {"token": special.bos, "begins": True}
-    return {"token": special.eos, "begins": False}  # of tokens made elsewhere: what the tokenizer would say
 
 
 def _held_out(work: Tokenising, parts: Sequence[Planned], made: dict[Planned, Made], place: Path) -> dict[str, object]:

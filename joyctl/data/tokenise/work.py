@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from joyctl.data import tokenizers
-from joyctl.data.shards import Shard
+from joyctl.data.sidecar import Boundary, Shard
 from joyctl.data.tokenise import blueprint, heldout, readers
 from joyctl.data.tokenise.encode import encoded
 from joyctl.data.tokenise.inputs import Piece, Planned, stat
@@ -21,6 +22,7 @@ from joyctl.data.work import Part, Progress
 from joyctl.errors import Missing, Refused
 from joyctl.store.files import atomic_path, write_json, write_text
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DONE = "parts"
 """Folder of what says that parts are done; not in a finished folder."""
 
@@ -78,12 +80,21 @@ class Tokenising:
         return made if file.is_file() and file.stat().st_size == made.shard.bytes else None
 
     def do(self, part: Part, progress: Progress) -> None:
-        """Make the part's shard. Raises Missing for inputs that cannot be read or are not what they should be."""
+        """Make the part's shard. Raises Missing for inputs that cannot be read or are not what they should be, and for
+        a disk that is full."""
         planned = self._planned[part.name]
-        made = self._index(planned, progress) if planned.kind == "tokenised" else self._tokenise(planned, progress)
-        for piece in planned.pieces if planned.kind != "dataset" else ():
-            self._same(piece)
-        write_json(self._marker(planned), {"key": planned.key, **asdict(made)})
+        try:
+            made = self._index(planned, progress) if planned.kind == "tokenised" else self._tokenise(planned, progress)
+            for piece in planned.pieces if planned.kind != "dataset" else ():
+                self._same(piece)
+            write_json(self._marker(planned), {"key": planned.key, **asdict(made)})
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise Missing(
+                f"no space left for the tokens of part {part.name} in {self._source(planned)}: {error.strerror}",
+                hint="Make room. What is done is kept; the same command goes on.",
+            ) from error
 
     def finish(self) -> None:
         """Put the parts together to the folder under its final name. Raises Refused while parts are missing."""
@@ -117,11 +128,16 @@ class Tokenising:
 
     def _index(self, part: Planned, progress: Progress) -> Made:
         """Facts of a file of tokens, which stays where it is."""
-        from joyctl.data import formats
+        from joyctl.data.formats import facts_of
 
-        spec = self.blueprint.sources[part.source].tokenised
+        drawn = self.blueprint
+        spec = drawn.sources[part.source].tokenised
         assert spec is not None
-        return Made(formats.facts_of(part.pieces[0].path, spec, self.blueprint.vocab_size, progress))
+        cache = self.folder / "remote" if drawn.cache is None else Path(drawn.cache)
+        made = facts_of(
+            part.pieces[0].path, spec, drawn.vocab_size, progress, boundary=boundary(drawn, part.kind), cache=cache
+        )
+        return Made(made)
 
     def _tokenise(self, part: Planned, progress: Progress) -> Made:
         whole = sum(other.source == part.source for other in self.blueprint.parts) == 1
@@ -147,6 +163,13 @@ class Tokenising:
         write_text(self.kept(part), heldout.to_lines(texts.kept))
         made = Shard(name, "joyctl", self.blueprint.dtype, 0, tokens, documents, size, digest.hexdigest())
         return Made(made if tokens else None, texts.heldout, texts.empty)
+
+
+def boundary(drawn: blueprint.Blueprint, kind: str) -> Boundary:
+    """How ids tell where documents begin: as joyctl encloses them; of tokens made elsewhere, where each has an end."""
+    if drawn.special.bos is not None and kind != "tokenised":
+        return Boundary(drawn.special.bos, begins=True)
+    return Boundary(drawn.special.eos, begins=False)
 
 
 class _Texts:
