@@ -25,7 +25,7 @@ from joyctl.launch.slurm import dataset, datawatch, share
 from joyctl.launch.slurm.campaign import Room
 from joyctl.launch.slurm.client import Answer
 from joyctl.launch.slurm.dataset import Asked, Share, Submission
-from joyctl.launch.slurm.ledger import Ledger
+from joyctl.launch.slurm.ledger import Element, Ledger, Manifest
 from joyctl.recipe.cluster import SlurmCluster
 
 GB = 1_000_000_000
@@ -128,6 +128,18 @@ def test_the_job_is_told_its_manifest_and_asks_for_processors_only(asked: Asked,
     assert "#SBATCH --partition=cpu\n" in script and "gpu" not in script.replace("partition=gpu", "")
     assert "#SBATCH --cpus-per-task=4\n" in script and "--processes=4" in script
     assert f"-m joyctl.launch.slurm.share --manifest={asked.jobs}/slurm/arrays/data-build-" in script
+
+
+def test_golden() -> None:
+    def never() -> Any:
+        raise AssertionError
+
+    mine = Asked("build", Path("/shared/data/mine-0a1b2c3d"), lambda: False, never, never)
+    work = counting_work.Counting(Path("/shared/data/.mine-0a1b2c3d.partial"))
+    shares = {index: Element(Share(index, 3).folder, (dataset.STAGE,)) for index in range(3)}
+    text = dataset.scripts(mine, work, cluster(python="/opt/joy/bin/python", account="nlp"), "0a1b")
+    made = text(Manifest("mine-0a1b2c3d-build-1", "data", 1, shares, None), None)
+    assert made == (Path(__file__).parent / "golden" / "sbatch-data.sh").read_text()
 
 
 def test_what_is_queued_is_not_submitted_again(asked: Asked, slurm: FakeSlurm) -> None:
