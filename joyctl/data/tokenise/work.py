@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from joyctl.data import tokenizers
+from joyctl.data.shardfiles import REMOTE
 from joyctl.data.sidecar import Boundary, Shard
 from joyctl.data.tokenise import blueprint, heldout, readers
 from joyctl.data.tokenise.encode import encoded
@@ -133,7 +134,7 @@ class Tokenising:
         drawn = self.blueprint
         spec = drawn.sources[part.source].tokenised
         assert spec is not None
-        cache = self.folder / "remote" if drawn.cache is None else Path(drawn.cache)
+        cache = self.folder / REMOTE if drawn.cache is None else Path(drawn.cache)
         made = facts_of(
             part.pieces[0].path, spec, drawn.vocab_size, progress, boundary=boundary(drawn, part.kind), cache=cache
         )

@@ -273,8 +273,8 @@ class _Judging:
 
     def _parent(self, job: _Job) -> _Parent:
         how, *names = (job.array.manifest.dependency or "").split(":")
-        if how not in ("afterok", "aftercorr"):
-            return _Parent("jobs before it")
+        if how not in ("afterok", "aftercorr") or len(names) > 1 or (how == "afterok" and names[0] in self._arrays):
+            return _Parent("the jobs before it")
         name, _, index = names[0].rpartition("_") if how == "afterok" else (names[0], "", str(job.index))
         on = self._arrays.get(name)
         element = on.manifest.elements.get(int(index)) if on is not None else None
