@@ -1,0 +1,74 @@
+"""Where the documents of a row begin, and what can be known of that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from joyctl.campaign.spec import SegmentSpec
+from joyctl.data.shards import Int64, SourceTokens
+from joyctl.data.sidecar import read_sidecar
+from joyctl.data.tokenizer_files import token_that
+
+APART = "documents apart"
+JOINED = "documents joined, as the recipe says"
+
+
+def tells_documents(folder: Path, name: str) -> bool:
+    """Whether anything tells where the documents of source `name` of a data folder begin; reads no tokens.
+
+    Then `SourceTokens.document_starts` does not raise. Raises Missing where there is no such source.
+    """
+    about = read_sidecar(folder, name)
+    if about.boundary is not None:
+        return True
+    if about.shards:
+        return all(shard.index is not None for shard in about.shards)
+    return token_that(folder / "tokenizer", "bos") is not None  # open_source goes by it too
+
+
+def untold(folder: Path, sources: Collection[str]) -> tuple[str, ...]:
+    """Those of `sources`, sorted, of which nothing tells where documents begin."""
+    return tuple(name for name in sorted(sources) if not tells_documents(folder, name))
+
+
+def sources_of(segment: SegmentSpec) -> tuple[str, ...]:
+    """Sources that a segment or the trunk before it trains on, sorted."""
+    weights = [phase.weights for phase in segment.order.phases]
+    return tuple(sorted({name for each in weights for name, weight in each.items() if weight}))
+
+
+def keeps_apart(segment: SegmentSpec) -> bool:
+    """Whether a segment keeps documents apart: its recipe wants it, and something tells where any of them begin."""
+    names = sources_of(segment)
+    return segment.training.documents == "apart" and len(untold(Path(segment.data_folder), names)) < len(names)
+
+
+def attention_of(segment: SegmentSpec) -> str:
+    """What the documents of a segment's rows are to each other, for its record and a reader."""
+    if segment.training.documents == "joined":
+        return JOINED
+    return attention_words(untold(Path(segment.data_folder), sources_of(segment)))
+
+
+def attention_words(unknown: Collection[str]) -> str:
+    """What `attention_of` says where the recipe wants documents apart, and of `unknown` sources nothing tells."""
+    if not unknown:
+        return APART
+    return f"documents of {', '.join(unknown)} see each other: nothing tells where they begin"
+
+
+def positions(source: SourceTokens, start: int, stop: int) -> Int64:
+    """Each token's position in its document, for positions start..stop-1 of a source: int64 [stop - start].
+
+    Counted from `start` in the document that is under way there: what of it stands before is not in the row.
+    Raises ValueError where nothing tells.
+    """
+    place = np.arange(stop - start)
+    begun = np.zeros_like(place)
+    starts = source.document_starts(start, stop) - start
+    begun[starts] = starts
+    found: Int64 = place - np.maximum.accumulate(begun)
+    return found
