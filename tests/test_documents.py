@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,16 +12,11 @@ import training as world
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joyctl.data.documents import (
-    APART,
-    JOINED,
-    attention_of,
-    keeps_apart,
-    positions,
-    sources_of,
-    tells_documents,
-)
+from joyctl.campaign.documents import APART, JOINED, sources_of
+from joyctl.campaign.spec import BaseSpec
+from joyctl.data.documents import attention_of, keeps_apart, positions, tells_documents
 from joyctl.data.shards import Boundary, SourceTokens, open_source
+from joyctl.launch.documents import check_documents
 from joyctl.recipe.types import Training
 
 BEGINS, ENDS = Boundary(0, begins=True), Boundary(0, begins=False)
@@ -108,3 +104,28 @@ def test_joined_is_what_the_recipe_says_and_changes_no_fingerprint(data: Path) -
     assert not keeps_apart(joined) and attention_of(joined) == JOINED
     assert "documents" not in joined.identity()["training"]
     assert apart.identity()["training"] == {**joined.identity()["training"], "documents": "apart"}
+
+
+def checked(data: Path, *, documents: str = "apart", base: BaseSpec | None = None) -> list[tuple[str, str, str]]:
+    spec = world.segment(data, 0, 4)
+    training = spec.training.model_copy(update={"documents": documents})
+    spec = spec.model_copy(update={"training": training, "base": base})
+    prepared = SimpleNamespace(
+        plan=SimpleNamespace(segments=(spec,)), data=SimpleNamespace(path=data, sources=dict.fromkeys(world.SIZES))
+    )
+    return [(check, verdict[0], verdict[1]) for check, verdict, _ in check_documents(prepared)]
+
+
+def test_the_audit_warns_of_sources_that_do_not_tell(data: Path) -> None:
+    assert checked(data) == []
+    change_sidecar(data, "math", boundary=None)
+    said = "documents of math see each other: nothing tells where they begin"
+    assert checked(data) == [("documents", "warning", said)]
+    assert checked(data, documents="joined") == []
+
+
+def test_the_audit_says_that_a_base_does_not_tell(data: Path) -> None:
+    base = BaseSpec(kind="hf", path="/models/base", step=0, sha256="0")
+    ((check, level, said),) = checked(data, base=base)
+    assert (check, level) == ("documents", "ok") and "whether the base had them apart cannot be seen" in said
+    assert checked(data, documents="joined", base=base) == []

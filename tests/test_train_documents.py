@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,8 @@ from torchtitan.models.common.attention import FlexAttention, ScaledDotProductAt
 from torchtitan.tools import utils as titan
 
 from joyctl.recipe.types import Model, Training
+from joyctl.report.results import read_campaign
+from joyctl.store.files import write_json, write_text
 from joyctl.train.attention import MaskedAttention, document_mask, inner_attention
 from joyctl.train.config import trainer_config
 from joyctl.train.loader import OrderedLoader
@@ -89,9 +93,7 @@ def test_the_mask_is_torchtitans(rows: list[list[int]]) -> None:
     length = 9
     positions = torch.stack([torch.cat([torch.arange(n) for n in documents])[:length] for documents in rows])
     documents = (positions == 0).cumsum(1)
-    obvious = [
-        [[k <= q and of[k] == of[q] for k in range(length)] for q in range(length)] for of in documents.tolist()
-    ]
+    obvious = [[[k <= q and of[k] == of[q] for k in range(length)] for q in range(length)] for of in documents.tolist()]
     assert document_mask(positions)[:, 0].tolist() == obvious
     theirs = and_masks(
         titan_attention.get_causal_mask_mod(),
@@ -179,5 +181,19 @@ def test_apart_trains_otherwise_than_joined_and_where_nothing_tells_as_joined(tm
     assert logs["untold"].count(f"WARNING {said}") == 1
 
 
-def test_training_says_documents_apart_unless_told_otherwise() -> None:
+@pytest.mark.slow
+def test_the_marker_of_a_training_says_it(tmp_path: Path) -> None:
+    data = forget_documents(world.make_data(tmp_path / "data"), "math")
+    folder = tmp_path / "campaign" / "trunk" / "s0" / "0-2"
+    write_json(tmp_path / "campaign" / "campaign.json", {"segments": ["trunk/s0/0-2"]})
+    write_text(folder / "segment.json", world.segment(data, 0, 2, name="trunk/s0/0-2").model_dump_json())
+    command = [sys.executable, "-m", "joyctl.worker", str(folder), "train", "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = "documents of math see each other: nothing tells where they begin"
+    assert json.loads((folder / "DONE.train.json").read_text())["attention"] == said
+    assert read_campaign(tmp_path / "campaign").attention == (said,)
+
+
+def test_documents_are_apart_unless_a_recipe_says_otherwise() -> None:
     assert Training(tokens=1024, seq_len=32, batch_size=4).documents == "apart"

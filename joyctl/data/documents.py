@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from joyctl.campaign.documents import JOINED, attention_words, sources_of
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.data.shards import Int64, SourceTokens
 from joyctl.data.sidecar import read_sidecar
 from joyctl.data.tokenizer_files import token_that
-
-APART = "documents apart"
-JOINED = "documents joined, as the recipe says"
 
 
 def tells_documents(folder: Path, name: str) -> bool:
@@ -34,12 +32,6 @@ def untold(folder: Path, sources: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in sorted(sources) if not tells_documents(folder, name))
 
 
-def sources_of(segment: SegmentSpec) -> tuple[str, ...]:
-    """Sources that a segment or the trunk before it trains on, sorted."""
-    weights = [phase.weights for phase in segment.order.phases]
-    return tuple(sorted({name for each in weights for name, weight in each.items() if weight}))
-
-
 def keeps_apart(segment: SegmentSpec) -> bool:
     """Whether a segment keeps documents apart: its recipe wants it, and something tells where any of them begin."""
     names = sources_of(segment)
@@ -51,13 +43,6 @@ def attention_of(segment: SegmentSpec) -> str:
     if segment.training.documents == "joined":
         return JOINED
     return attention_words(untold(Path(segment.data_folder), sources_of(segment)))
-
-
-def attention_words(unknown: Collection[str]) -> str:
-    """What `attention_of` says where the recipe wants documents apart, and of `unknown` sources nothing tells."""
-    if not unknown:
-        return APART
-    return f"documents of {', '.join(unknown)} see each other: nothing tells where they begin"
 
 
 def positions(source: SourceTokens, start: int, stop: int) -> Int64:

@@ -13,8 +13,9 @@ from types import FrameType
 from torchtitan.observability.structured_logger import init_structured_logger
 from torchtitan.tools.logging import logger
 
+from joyctl.campaign.documents import APART, JOINED
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.data.documents import APART, JOINED, attention_of
+from joyctl.data.documents import attention_of
 from joyctl.data.sidecar import SIDECAR, read_sidecar
 from joyctl.errors import Interrupted, Refused
 from joyctl.recipe.scaling import PLAIN, Scaling
@@ -43,7 +44,7 @@ def train_segment(
     Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position) and those that are averaged with it,
     metrics.jsonl with one line a step, and log/. A segment that is done is left as it is. `threads` is CPU threads of
     each process, `scaling` how the cluster file has it run, `project` the campaign's name for trackers. Gives what the
-    documents of a row are to each other, in words (joyctl.data.documents); the log says it too.
+    documents of a row are to each other, in words (joyctl.campaign.documents); the log says it too.
 
     SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
     same numbers. Raises Missing or Refused when the parent, the base, the data or the folder does not fit, Diverged
