@@ -22,7 +22,7 @@ from torchtitan.tools import utils as titan
 from joyctl.recipe.types import Model, Training
 from joyctl.report.results import read_campaign
 from joyctl.store.files import write_json, write_text
-from joyctl.train.attention import MaskedAttention, document_mask, inner_attention
+from joyctl.train.attention import MaskedAttention, document_mask, fix_flex_kernels, inner_attention
 from joyctl.train.config import trainer_config
 from joyctl.train.loader import OrderedLoader
 from joyctl.train.model import model_spec
@@ -85,6 +85,16 @@ def test_joined_documents_see_each_other() -> None:
     together = model(ids)[0]
     assert torch.allclose(together[: LENGTHS[0]], alone(model, ids)[: LENGTHS[0]], atol=1e-5)
     assert not torch.allclose(together[LENGTHS[0] :], alone(model, ids)[LENGTHS[0] :], atol=1e-2)
+
+
+def test_flex_attention_takes_its_kernels_by_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FlexAttention, "inductor_configs", {**FlexAttention.inductor_configs, "max_autotune": True})
+    monkeypatch.setattr(FlexAttention, "_compiled_flex_attn", None)
+    fix_flex_kernels()
+    options, compiled = FlexAttention.inductor_configs, FlexAttention._compiled_flex_attn
+    assert not options["max_autotune"] and not options["coordinate_descent_tuning"] and callable(compiled)
+    fix_flex_kernels()
+    assert FlexAttention._compiled_flex_attn is compiled  # once a process
 
 
 @settings(deadline=None, max_examples=40)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.flex_attention import flex_attention
 from torchtitan.models.common.attention import FlexAttention, ScaledDotProductAttention
 from torchtitan.protocols.module import Module
 
@@ -30,24 +31,24 @@ class MaskedAttention(ScaledDotProductAttention):  # type: ignore[misc]
 
     def forward(
         self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
+        q_BLNH: torch.Tensor,  # noqa: N803  (tensor parallelism finds them by torchtitan's names)
+        k_BLNH: torch.Tensor,  # noqa: N803
+        v_BLNH: torch.Tensor,  # noqa: N803
         *,
         attention_masks: torch.Tensor | None = None,
         scale: float | None = None,
         enable_gqa: bool = False,
         **given: Any,
     ) -> torch.Tensor:
-        """q, k, v and the result are [batch, length, heads, head]; the mask, bool, [batch, 1, length, length]."""
+        """Queries, keys, values, result: [batch, length, heads, head]; the mask: bool [batch, 1, length, length]."""
         if attention_masks is None:
-            whole: torch.Tensor = super().forward(q, k, v, scale=scale, enable_gqa=enable_gqa, **given)
+            whole: torch.Tensor = super().forward(q_BLNH, k_BLNH, v_BLNH, scale=scale, enable_gqa=enable_gqa, **given)
             return whole
         with sdpa_kernel(list(self._backends), set_priority=True):
             found = functional.scaled_dot_product_attention(
-                q.transpose(1, 2),
-                k.transpose(1, 2),
-                v.transpose(1, 2),
+                q_BLNH.transpose(1, 2),
+                k_BLNH.transpose(1, 2),
+                v_BLNH.transpose(1, 2),
                 attn_mask=attention_masks,
                 scale=scale,
                 enable_gqa=enable_gqa,
@@ -63,6 +64,19 @@ def document_mask(positions: torch.Tensor) -> torch.Tensor:
     place = torch.arange(positions.shape[1], device=positions.device)
     back = place[:, None] - place
     return ((back >= 0) & (back <= positions[:, :, None])).unsqueeze(1)
+
+
+def fix_flex_kernels() -> None:
+    """Let flex attention take its kernels by rule and not by timing, in this process from now on.
+
+    What timing picks differs from one start to the next, and numbers with it: a training that goes on would not be the
+    one that was never stopped, and every short phase would pay for the search. torchtitan does the same where it is to
+    be deterministic (torchtitan.distributed.utils.set_determinism).
+    """
+    options = FlexAttention.inductor_configs
+    if options["max_autotune"]:
+        options.update({"max_autotune": False, "coordinate_descent_tuning": False})
+        FlexAttention._compiled_flex_attn = torch.compile(flex_attention, options=options)
 
 
 def inner_attention(device_type: str, head_dim: int, *, apart: bool) -> Module.Config:

@@ -26,7 +26,7 @@ from joyctl.errors import Refused
 from joyctl.store import layout
 from joyctl.train import checkpoints, ranks
 from joyctl.train.adopt import begin_after, own_settings
-from joyctl.train.attention import MaskedAttention, document_mask
+from joyctl.train.attention import MaskedAttention, document_mask, fix_flex_kernels
 from joyctl.train.lr import lr_in_use
 from joyctl.train.metrics import diverged
 from joyctl.train.optimizers import Settings, refuse_changed_settings, settings_of
@@ -84,6 +84,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
     """Optimizer steps done, of the whole run."""
 
     def __init__(self, config: Config) -> None:
+        fix_flex_kernels()
         super().__init__(config)
         self.segment = config.segment
         self.folder = Path(config.dump_folder)
