@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from joyctl.campaign.documents import APART, JOINED, sources_of
 from joyctl.campaign.spec import BaseSpec
-from joyctl.data.documents import attention_of, keeps_apart, positions, tells_documents
+from joyctl.data.documents import attention_of, keeps_apart, positions, tells_documents, told
 from joyctl.data.shards import Boundary, SourceTokens, open_source
 from joyctl.launch.documents import check_documents
 from joyctl.recipe.types import Training
@@ -70,13 +70,13 @@ def test_where_nothing_tells_it_says_of_which_sources(data: Path) -> None:
     change_sidecar(data, "math", boundary=None)
     spec = world.segment(data, 0, 4)
     assert not tells_documents(data, "math") and keeps_apart(spec)
-    assert attention_of(spec) == "documents of math see each other: nothing tells where they begin"
+    assert attention_of(spec) == "documents see each other: in math nothing tells where they begin"
     with pytest.raises(ValueError):
         open_source(data, "math").document_starts(0, 1)
     for name in ("code", "web"):
         change_sidecar(data, name, boundary=None)
     assert not keeps_apart(spec)
-    assert attention_of(spec) == "documents of code, math, web see each other: nothing tells where they begin"
+    assert attention_of(spec) == "documents see each other: in code, math, web nothing tells where they begin"
 
 
 def test_a_source_that_no_mix_has_is_not_spoken_of(data: Path) -> None:
@@ -119,7 +119,7 @@ def checked(data: Path, *, documents: str = "apart", base: BaseSpec | None = Non
 def test_the_audit_warns_of_sources_that_do_not_tell(data: Path) -> None:
     assert checked(data) == []
     change_sidecar(data, "math", boundary=None)
-    said = "documents of math see each other: nothing tells where they begin"
+    said = "documents see each other: in math nothing tells where they begin"
     assert checked(data) == [("documents", "warning", said)]
     assert checked(data, documents="joined") == []
 
@@ -129,3 +129,12 @@ def test_the_audit_says_that_a_base_does_not_tell(data: Path) -> None:
     ((check, level, said),) = checked(data, base=base)
     assert (check, level) == ("documents", "ok") and "whether the base had them apart cannot be seen" in said
     assert checked(data, documents="joined", base=base) == []
+
+
+def test_a_source_that_does_not_tell_is_taken_as_one_document() -> None:
+    ids = np.array([0, 65_535, 0, 7, 0, 8], np.uint16)
+    source = told(SourceTokens([ids[:4], ids[4:]]))
+    assert source.read(2, 6).tolist() == [0, 7, 0, 8]
+    assert [positions(source, start, 6).tolist() for start in (0, 3)] == [[0, 1, 2, 3, 4, 5], [0, 1, 2]]
+    divided = SourceTokens([ids], boundary=BEGINS)
+    assert told(divided) is divided

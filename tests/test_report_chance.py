@@ -203,7 +203,7 @@ class TestNotes:
         assert note in " ".join(screen(report(folder), 100).split())
 
     def test_documents_that_see_each_other_are_said(self, folder: Path) -> None:
-        said = "documents of math see each other: nothing tells where they begin"
+        said = "documents see each other: in math nothing tells where they begin"
         put(folder / "trunk/s0/0-1000/DONE.train.json", {"attention": "documents apart"})
         put(folder / "runs/upsample-10/s0/DONE.train.json", {"attention": "documents joined, as the recipe says"})
         assert scoring_notes(report(folder)) == []

@@ -187,7 +187,7 @@ def test_apart_trains_otherwise_than_joined_and_where_nothing_tells_as_joined(tm
     logs = {name: (tmp_path / name / "log" / "train.log").read_text() for name in specs}
     assert "INFO Attention: documents apart\n" in logs["apart"]
     assert "INFO Attention: documents joined, as the recipe says\n" in logs["joined"]
-    said = "Attention: documents of code, math, web see each other: nothing tells where they begin\n"
+    said = "Attention: documents see each other: in code, math, web nothing tells where they begin\n"
     assert logs["untold"].count(f"WARNING {said}") == 1
 
 
@@ -200,7 +200,7 @@ def test_the_marker_of_a_training_says_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "joyctl.worker", str(folder), "train", "--threads", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    said = "documents of math see each other: nothing tells where they begin"
+    said = "documents see each other: in math nothing tells where they begin"
     assert json.loads((folder / "DONE.train.json").read_text())["attention"] == said
     assert read_campaign(tmp_path / "campaign").attention == (said,)
 

@@ -20,4 +20,4 @@ def attention_words(unknown: Collection[str]) -> str:
     """What is said where the recipe wants documents apart, and of `unknown` sources nothing tells where they begin."""
     if not unknown:
         return APART
-    return f"documents of {', '.join(unknown)} see each other: nothing tells where they begin"
+    return f"documents see each other: in {', '.join(unknown)} nothing tells where they begin"

@@ -10,8 +10,11 @@ import numpy as np
 from joyctl.campaign.documents import JOINED, attention_words, sources_of
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.data.shards import Int64, SourceTokens
-from joyctl.data.sidecar import read_sidecar
+from joyctl.data.sidecar import Boundary, read_sidecar
 from joyctl.data.tokenizer_files import token_that
+
+_NEVER = Boundary(-1, begins=True)
+"""No id is below 0."""
 
 
 def tells_documents(folder: Path, name: str) -> bool:
@@ -25,6 +28,13 @@ def tells_documents(folder: Path, name: str) -> bool:
     if about.shards:
         return all(shard.index is not None for shard in about.shards)
     return token_that(folder / "tokenizer", "bos") is not None  # open_source goes by it too
+
+
+def told(source: SourceTokens) -> SourceTokens:
+    """The source, or where nothing tells its documents apart the same as one document."""
+    if source.boundary is not None or all(ends is not None for ends in source.ends):
+        return source
+    return SourceTokens(source.arrays, source.ends, _NEVER, np.diff(source.first).tolist())
 
 
 def untold(folder: Path, sources: Collection[str]) -> tuple[str, ...]:

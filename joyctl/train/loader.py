@@ -14,10 +14,10 @@ import torch
 from torchtitan.components.dataloader import BaseDataLoader
 
 from joyctl.campaign.spec import OrderSpec
-from joyctl.data.documents import positions, tells_documents
+from joyctl.data.documents import positions, told
 from joyctl.data.folder import tokens
 from joyctl.data.order import Order, Rows
-from joyctl.data.shards import SourceTokens, open_source
+from joyctl.data.shards import open_source
 from joyctl.errors import Refused
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
@@ -66,7 +66,8 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         self.share = self.batch_size // dp_world_size
         self.first = dp_rank * self.share
         self.order = Order(config.order)
-        self._sources = self._told(config)
+        folder = Path(config.data_folder)
+        self._sources = [told(open_source(folder, name)) for name in self.order.names] if config.positions else []
         self.row = self.order.first
         self._tokens = [
             _open(Path(config.data_folder), name, config.order.rows[name], seq_len) for name in self.order.names
@@ -98,24 +99,14 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
             rows[i] = self._tokens[s][r * self.seq_len : (r + 1) * self.seq_len + 1]
         batch = torch.from_numpy(rows)
         inputs = {"input": batch[:, :-1].contiguous()}
-        if self._sources is not None:
+        if self._sources:
             inputs["positions"] = torch.from_numpy(
                 np.stack([self._positions(s, r) for s, r in zip(source.tolist(), row.tolist(), strict=True)])
             )
         return inputs, batch[:, 1:].contiguous()
 
-    def _told(self, config: Config) -> list[SourceTokens | None] | None:
-        """By source what tells where documents begin, None for one of which nothing does; None if nobody asks."""
-        if not config.positions:
-            return None
-        folder = Path(config.data_folder)
-        return [open_source(folder, n) if tells_documents(folder, n) else None for n in self.order.names]
-
     def _positions(self, source: int, row: int) -> npt.NDArray[np.int64]:
-        assert self._sources is not None
-        told = self._sources[source]
-        start = row * self.seq_len
-        return np.arange(self.seq_len) if told is None else positions(told, start, start + self.seq_len)
+        return positions(self._sources[source], row * self.seq_len, (row + 1) * self.seq_len)
 
     def _places(self, start: int, stop: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
         if self._ahead is None or not self._ahead[0] <= start <= stop <= self._ahead[0] + len(self._ahead[1].row):
