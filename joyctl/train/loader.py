@@ -14,8 +14,10 @@ import torch
 from torchtitan.components.dataloader import BaseDataLoader
 
 from joyctl.campaign.spec import OrderSpec
+from joyctl.data.documents import positions, told
 from joyctl.data.folder import tokens
 from joyctl.data.order import Order, Rows
+from joyctl.data.shards import open_source
 from joyctl.errors import Refused
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
@@ -31,8 +33,9 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
     inside one opaque string: torchtitan's checkpoints flatten dictionaries into keys, and every key a
     checkpoint lacks is an error there.
 
-    Yields ({"input": int64 [local_batch_size, seq_len]}, labels of the same shape). No positions: a row is
-    one sequence from position 0, which is what the model takes when none are given.
+    Yields ({"input": int64 [local_batch_size, seq_len]}, labels of the same shape), and with `positions` these too:
+    they restart where a document begins; a row of a source that does not tell is one. Without them the model takes a
+    row as one sequence from position 0.
     """
 
     @dataclass(kw_only=True, slots=True)
@@ -43,6 +46,8 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         data_folder: str
         global_batch_size: int
         """Rows in one optimizer step, over all ranks and microbatches."""
+        positions: bool = False
+        """Whether each token's position in its document is given as well."""
 
     def __init__(
         self,
@@ -61,6 +66,8 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         self.share = self.batch_size // dp_world_size
         self.first = dp_rank * self.share
         self.order = Order(config.order)
+        folder = Path(config.data_folder)
+        self._sources = [told(open_source(folder, name)) for name in self.order.names] if config.positions else []
         self.row = self.order.first
         self._tokens = [
             _open(Path(config.data_folder), name, config.order.rows[name], seq_len) for name in self.order.names
@@ -91,7 +98,15 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         for i, (s, r) in enumerate(zip(source.tolist(), row.tolist(), strict=True)):
             rows[i] = self._tokens[s][r * self.seq_len : (r + 1) * self.seq_len + 1]
         batch = torch.from_numpy(rows)
-        return {"input": batch[:, :-1].contiguous()}, batch[:, 1:].contiguous()
+        inputs = {"input": batch[:, :-1].contiguous()}
+        if self._sources:
+            inputs["positions"] = torch.from_numpy(
+                np.stack([self._positions(s, r) for s, r in zip(source.tolist(), row.tolist(), strict=True)])
+            )
+        return inputs, batch[:, 1:].contiguous()
+
+    def _positions(self, source: int, row: int) -> npt.NDArray[np.int64]:
+        return positions(self._sources[source], row * self.seq_len, (row + 1) * self.seq_len)
 
     def _places(self, start: int, stop: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
         if self._ahead is None or not self._ahead[0] <= start <= stop <= self._ahead[0] + len(self._ahead[1].row):
