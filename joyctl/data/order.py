@@ -129,7 +129,7 @@ class Order:
         """Write rows start..stop-1, all of phase j, into `rows`."""
         origin, deal = self._origin[j], self._deals[j]
         rows.source[:] = deal.sources(start - origin, stop - origin)
-        # A source's cursors follow on from each other: what it has of the stretch is one range, cut where an epoch ends.
+        # A source's cursors follow on from each other: its share of the stretch is one range, cut where an epoch ends.
         pieces = []
         cursors = zip(self._cursors(j, start).tolist(), self._cursors(j, stop).tolist(), strict=True)
         for i, (cursor, end) in enumerate(cursors):
