@@ -14,7 +14,6 @@ from joyctl.cli.words import (
     Json,
     Results,
     Words,
-    note,
     split_words,
 )
 from joyctl.errors import Missing, Problem, RecipeError
@@ -23,14 +22,22 @@ app = typer.Typer(help="Tokenised data: build it, list it, ask which rows a step
 
 
 @app.command("build")
-def build_command(words: Words = None, data: DataRoot = DEFAULT_DATA, as_json: Json = False) -> None:
-    """Make a recipe's data if it is not there."""
-    from joyctl.data.build import build
+def build_command(
+    words: Words = None,
+    data: DataRoot = DEFAULT_DATA,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, help="How many tokenise at once (all cores).", metavar="N")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a recipe's data if it is not there; what was stopped goes on."""
+    from joyctl.cli.building import build_here
     from joyctl.recipe.load import load_recipe
 
-    folder = build(load_recipe(*split_words(words)), data, progress=note)
+    folder = build_here(load_recipe(*split_words(words)), data, processes)
     if as_json:
-        typer.echo(json.dumps({"path": str(folder.path), "sha256": folder.sha256}))
+        tokens = {name: source.tokens for name, source in folder.sources.items()}
+        typer.echo(json.dumps({"path": str(folder.path), "sha256": folder.sha256, "tokens": tokens}))
     else:
         typer.echo(str(folder.path))
 

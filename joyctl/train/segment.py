@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import threading
@@ -14,7 +13,8 @@ from types import FrameType
 from torchtitan.observability.structured_logger import init_structured_logger
 
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.errors import Interrupted, Missing, Refused
+from joyctl.data.sidecar import SIDECAR, read_sidecar
+from joyctl.errors import Interrupted, Refused
 from joyctl.recipe.scaling import PLAIN, Scaling
 from joyctl.train import checkpoints, ranks
 from joyctl.train.config import trainer_config
@@ -77,11 +77,9 @@ def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> N
         elif spec.base is not None:
             require_base(spec.base, spec)
     for name, expected in spec.source_sha256.items():
-        path = Path(spec.data_folder) / "sources" / name / "source.json"
-        if not path.exists():
-            raise Missing(f"{path} does not exist", hint="Make it: joyctl data build RECIPE")
-        found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+        found = read_sidecar(Path(spec.data_folder), name).sha256
         if found != expected:
+            path = Path(spec.data_folder) / "sources" / name / SIDECAR
             raise Refused(
                 f"{path}: the tokens of source '{name}' are not those the campaign was planned for "
                 f"({found[:12]} instead of {expected[:12]})",
