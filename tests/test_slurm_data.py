@@ -182,6 +182,21 @@ def test_while_the_end_is_being_made_parts_that_are_gone_are_not_missing(asked: 
             (asked.target / "sizes").unlink()
 
 
+def test_works_on_one_folder_do_not_mix(tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(works.WORKS, "overlap", "counting_work:open_work")
+    both = []
+    for key in ("0a1b", "2c3d"):
+        work = counting_work.asked(tmp_path / key, *SIZES).begin()
+        assert work is not None
+        both.append(dataset.begun("overlap", tmp_path / "data", work, (tmp_path / key / "finished").exists, key))
+    for asked in both:
+        put(asked, slurm)
+    assert {asked.jobs.name for asked in both} == {"data-overlap-0a1b", "data-overlap-2c3d"}
+    assert len(slurm.jobs()) == 8
+    (tmp_path / "0a1b" / "finished").touch()
+    assert [put(asked, slurm) is None for asked in both] == [True, False]
+
+
 def test_what_is_finished_asks_slurm_nothing(asked: Asked, slurm: FakeSlurm) -> None:
     asked.target.mkdir()
     (asked.target / "finished").touch()
@@ -275,9 +290,21 @@ def test_how_far_it_is(asked: Asked, slurm: FakeSlurm) -> None:
         ("share/0/3", "done", None),
         ("share/1/3", "failed", "p0 cannot be read"),
         ("share/2/3", "running", None),
-        ("finish", "queued", "waiting for the jobs before it"),
+        ("finish", "blocked", "share/1/3 failed"),
     ]
     assert [job.id for job in reach.failed] == ["share/1/3"] and reach.under_way and not reach.finished
+
+
+def test_the_end_waits_while_no_share_has_failed(asked: Asked, slurm: FakeSlurm) -> None:
+    put(asked, slurm)
+    rows = [f"100_{i}|data|RUNNING|0|2026-01-01T10:00:00|n1|None|" for i in range(3)]
+    rows.append("101_0|data|PENDING|0|N/A||Dependency|")
+
+    def said(*command: str, text: str | None = None, keep: Sequence[int] = ()) -> Answer:
+        return Answer(0, "\n".join(rows), "")
+
+    finish = datawatch.look(asked, said).jobs[-1].current
+    assert (finish.state, finish.cause) == ("queued", "waiting for the jobs before it")
 
 
 def test_a_finished_work_needs_no_slurm(asked: Asked, slurm: FakeSlurm) -> None:

@@ -47,9 +47,9 @@ def build_command(
     if where.kind == "slurm":
         from joyctl.cli.datajobs import build_of, on_cluster
 
-        on_cluster(build_of(recipe, data), where, cluster, wait=wait, jobs=jobs, as_json=as_json)
-        return
-    if recipe.data.tokenizer is not None:
+        if not on_cluster(build_of(recipe, data), where, cluster, wait=wait, jobs=jobs, as_json=as_json):
+            return
+    elif recipe.data.tokenizer is not None:
         from joyctl.cli.datajobs import build_of, require_none_queued
 
         require_none_queued(build_of(recipe, data))

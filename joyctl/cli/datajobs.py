@@ -50,15 +50,16 @@ def build_of(recipe: Recipe, root: Path) -> Asked:
 
 def on_cluster(
     asked: Asked, cluster: SlurmCluster, cluster_name: str, *, wait: bool, jobs: int | None, as_json: bool
-) -> None:
+) -> bool:
     """Submit what is missing of a work and not in the queue; with `wait` follow it until it is finished.
+
+    Says what it did, and whether the work is finished; how that is told is up to the caller.
 
     `jobs` is how many are to share the parts, without the one that finishes. Raises RecipeError where the cluster
     does not take it, NoAnswer when Slurm is down, and RunsFailed when jobs that were waited for failed.
     """
     if asked.finished():
-        _say_finished(asked, as_json=as_json)
-        return
+        return True
     found = ask(cluster, cluster_name)
     most = cluster.max_array_size or found.max_array_size
     user = pwd.getpwuid(os.geteuid()).pw_name
@@ -84,20 +85,19 @@ def on_cluster(
     if done is not None:
         for line in _submitted(done, before):
             note(line)
+    if done is None:
+        return True
     if not wait:
-        if done is None:
-            _say_finished(asked, as_json=as_json)
-            return
         reach = datawatch.look(asked)
         if as_json:
             typer.echo(json.dumps({**_reach_json(asked, reach), **_submission_json(done)}))
         else:
             note(_in_a_line(asked, reach))
         note("next:  the same command says how far it is, and submits again what failed; --wait follows it")
-        return
+        return False
     with interruptible("The jobs go on; the same command follows them again."):
         _follow(asked, cluster.poll_s, put)
-    _say_finished(asked, as_json=as_json)
+    return True
 
 
 def _before(asked: Asked) -> Reach | None:
@@ -199,13 +199,6 @@ def _in_a_line(asked: Asked, reach: Reach) -> str:
 def _size(number: int) -> str:
     unit, power = next(((u, p) for u, p in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)) if number >= p), ("kB", 1e3))
     return f"{number / power:.1f} {unit}"
-
-
-def _say_finished(asked: Asked, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({"path": str(asked.target), "work": asked.kind, "finished": True}))
-    else:
-        typer.echo(str(asked.target))
 
 
 def _reach_json(asked: Asked, reach: Reach) -> dict[str, object]:

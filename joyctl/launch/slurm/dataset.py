@@ -1,6 +1,6 @@
 """A long work on a data folder onto Slurm: its parts in shares, an array of them, then one job that finishes.
 
-The ledger lies beside the data folder, in jobs/<its name>-<work>/slurm/: what is being built is renamed at its end.
+The ledger lies beside the data folder, in jobs/<its name>-<work>[-<key>]/slurm/, since what is being built is renamed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyctl.campaign.spec import Stage
-from joyctl.data.work import Part, Work, longest_first
+from joyctl.data.work import Part, Work, longest_first, open_work
 from joyctl.errors import Missing
 from joyctl.launch.slurm import snapshot, submit
 from joyctl.launch.slurm.campaign import Room
@@ -52,11 +52,13 @@ class Asked:
     """The work as it was begun. Raises Missing where it was not, or is over."""
     closing: Callable[[], bool] = lambda: False
     """Whether all parts are put together and only its place is being made: from then on its parts tell no more."""
+    key: str = ""
+    """What tells it from other works of its kind on this folder."""
 
     @property
     def name(self) -> str:
         """What its jobs are called after."""
-        return f"{self.target.name}-{self.kind}"
+        return "-".join(filter(None, (self.target.name, self.kind, self.key)))
 
     @property
     def jobs(self) -> Path:
@@ -71,6 +73,13 @@ class Asked:
         """Names of the parts that are not done."""
         found = {part.name for part in work.parts() if not work.done(part)}
         return set() if self.over() else found
+
+
+def begun(kind: str, target: Path, work: Work, finished: Callable[[], bool], key: str = "") -> Asked:
+    """A work that is written down already, and whose folder stays what it is at its end."""
+    return Asked(
+        kind, target, finished, lambda: None if finished() else work, lambda: open_work(work.folder, kind), key=key
+    )
 
 
 @dataclass(frozen=True)
