@@ -6,7 +6,7 @@ import mmap
 import resource
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,10 +39,6 @@ _Places = tuple[list[int], list[int]]
 number of arrays + source, and where it begins in that source. Plain numbers: one by one, numpy's are slower."""
 
 
-class _Sliced(Protocol):
-    def __getitem__(self, positions: slice, /) -> Ids: ...
-
-
 class RowReader:
     """Random access to the global rows of a run, and to the one token behind each that is its last label.
 
@@ -61,8 +57,11 @@ class RowReader:
         self._shard = np.cumsum([0, *counts])  # [sources + 1] index of each source's first array among all
         self._total = sum(counts)
         # All arrays, each as it is first read, since shards may map themselves then; behind them one place a source.
-        self._slices: list[_Sliced] = [_Unread(self, i) for i in range(self._total)]
-        self._slices += [_Across(source) for source in self._sources]
+        self._arrays: list[Ids | None] = [None] * self._total
+        self._slices: list[Any] = [_Unread(self, i) for i in range(self._total)]
+        self._slices += [_Across(self, source) for source in self._sources]
+        self._dtype: np.dtype[Any] | None = None  # of all arrays that have come up
+        self._mixed = False  # whether they differ in it
         self._ends: list[Int64 | None] = [None] * len(self._slices)
         self._stride = max(64, min(PLACES, sum(order.spec.rows.values())))
         self._places: dict[int, _Places] = {}  # of stretch i, rows i * stride and on
@@ -77,12 +76,12 @@ class RowReader:
         self._faults = _major_faults()
 
     def ids(self, start: int, stop: int) -> Ids:
-        """Token ids of global rows start..stop-1 in the type they are stored in, [rows, seq_len + 1]; a copy."""
-        return self._gather(self._find(start, stop), self.seq_len + 1, None)
+        """Token ids of global rows start..stop-1 as they are stored, [rows, seq_len + 1], not to be written to."""
+        return self._gather(self._find(start, stop), self.seq_len + 1)
 
     def inputs(self, start: int, stop: int) -> Int64:
         """The rows alone, without the token behind each: int64 [rows, seq_len]."""
-        return self._gather(self._find(start, stop), self.seq_len, np.int64)
+        return self._gather(self._find(start, stop), self.seq_len).astype(np.int64)
 
     def batch(self, start: int, stop: int, *, positions: bool = False) -> Batch:
         """Global rows start..stop-1 for training. Raises ValueError where nothing tells documents apart."""
@@ -90,7 +89,7 @@ class RowReader:
         # One block, not three: freeing several at once gives memory back that the next batch has to be given anew.
         block = np.empty((2 + positions, *shape), np.int64)
         # Copied as they are and converted twice: less to read than converting twice from where they lie.
-        ids = self._gather(places, self.seq_len + 1, None)
+        ids = self._gather(places, self.seq_len + 1)
         block[0] = ids[:, :-1]
         block[1] = ids[:, 1:]
         if not positions:
@@ -148,28 +147,36 @@ class RowReader:
             at[mine] -= np.where(whole, source.first[shard], 0)
         return array.tolist(), at.tolist()
 
-    def _gather(self, places: _Places, size: int, dtype: type[np.int64] | None) -> Ids:
-        """The first `size` tokens of every row, [rows, size]: one call copies them all."""
+    def _gather(self, places: _Places, size: int) -> Ids:
+        """The first `size` tokens of every row, [rows, size], not to be written to: one call copies them all."""
         slices = self._slices
         parts = [slices[i][at : at + size] for i, at in zip(*places, strict=True)]
-        found: Ids = np.concatenate(parts, dtype=dtype).reshape(len(parts), size)
         self._unseen += len(parts)
         if self._unseen >= _LOOK:
             self._look()
-        return found
+        if self._mixed:
+            return np.concatenate([np.asarray(part) for part in parts]).reshape(len(parts), size)
+        # Slices of memoryviews, joined: a quarter less time than slices of arrays, concatenated.
+        return np.frombuffer(b"".join(parts), self._dtype).reshape(len(parts), size)
 
     def array(self, i: int) -> Ids:
         """The i-th of all sources' arrays, as it is first read."""
-        found = self._slices[i]
-        if isinstance(found, np.ndarray):
-            return found
+        known = self._arrays[i]
+        if known is not None:
+            return known
         s = int(np.searchsorted(self._shard, i, "right")) - 1
         shard = i - int(self._shard[s])
-        # Indexing an np.memmap object costs twice as much as a plain array.
-        ids: Ids = self._sources[s].arrays[shard].view(np.ndarray)
+        ids = self.seen(self._sources[s].arrays[shard].view(np.ndarray))
         ends = self._ends[i] = self._sources[s].ends[shard]
         self._indexed = self._indexed or ends is not None
-        self._slices[i] = ids
+        self._arrays[i] = ids
+        self._slices[i] = memoryview(cast(Any, ids))
+        return ids
+
+    def seen(self, ids: Ids) -> Ids:
+        """The same; its type is noted."""
+        self._mixed = self._mixed or (self._dtype is not None and ids.dtype != self._dtype)
+        self._dtype = ids.dtype
         return ids
 
     def _look(self) -> None:
@@ -179,15 +186,17 @@ class RowReader:
         self._faults, self._unseen = faults, 0
 
     def _begins(self, places: _Places, ids: Ids) -> Int64:
-        """Where documents begin, counted through the rows' inputs one after another; in no order. Spoils `ids`."""
+        """Where documents begin, counted through the rows' inputs one after another; in no order."""
         length = self.seq_len
         if self._boundary is None or self._indexed or max(places[0], default=0) >= self._total:
             rows = enumerate(zip(*places, strict=True))
             return np.concatenate([self._starts(i, at) + k * length for k, (i, at) in rows])
-        ids[:, -1] = self._boundary.token == 0  # any but it: the token behind a row begins and ends nothing in it
         begins: Int64 = (ids.reshape(-1) == self._boundary.token).nonzero()[0]
+        if not self._boundary.begins:
+            begins += 1
+        # What the token behind a row begins or ends comes to lie where the next row begins anyway.
         begins -= begins // (length + 1)
-        return begins if self._boundary.begins else begins + 1
+        return begins
 
     def _starts(self, i: int, start: int) -> Int64:
         """Where documents begin in one row, counted from its first token."""
@@ -227,11 +236,11 @@ class _Unread:
 class _Across:
     """Rows that no array of their source has whole."""
 
-    def __init__(self, source: SourceTokens) -> None:
-        self._source = source
+    def __init__(self, reader: RowReader, source: SourceTokens) -> None:
+        self._reader, self._source = reader, source
 
     def __getitem__(self, positions: slice) -> Ids:
-        return self._source.read(positions.start, positions.stop)
+        return self._reader.seen(self._source.read(positions.start, positions.stop))
 
 
 def open_rows(order: Order, folder: Path, seq_len: int) -> RowReader:
