@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import resource
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from joyctl.data.documents import told
+from joyctl.data.formats.mapping import Ends
 from joyctl.data.order import Order
 from joyctl.data.shards import Ids, SourceTokens, open_source
 from joyctl.errors import Refused
@@ -22,6 +24,7 @@ PLACES = 16384
 for, and more for every epoch of a source that the rows go through, so it is no more than all sources have."""
 _KEPT = 3  # such stretches that are remembered, of 0.8 MB: the one being read, the next, and that of rows far ahead
 _LOOK = 64  # rows after which it is asked whether the disk was waited for
+_LIBC = ctypes.CDLL(None)
 _ADVISED = 1024  # rows that the kernel is told of in advance after it was
 
 
@@ -63,7 +66,7 @@ class RowReader:
         self._slices += [_Across(self, source) for source in self._sources]
         self._dtype: np.dtype[Any] | None = None  # of all arrays that have come up
         self._mixed = False  # whether they differ in it
-        self._ends: list[Int64 | None] = [None] * len(self._slices)
+        self._ends: list[Ends | None] = [None] * len(self._slices)
         self._stride = max(64, min(PLACES, sum(order.spec.rows.values())))
         self._places: dict[int, _Places] = {}  # of stretch i, rows i * stride and on
         self._near: tuple[int, int, list[int], list[int]] = (0, 0, [], [])  # of them, with its first and last row
@@ -269,15 +272,13 @@ def _overlapped(source: SourceTokens, start: int, stop: int) -> tuple[int, int]:
 
 
 def _will_need(ids: Ids, start: int, stop: int) -> None:
-    """Have the kernel read ids[start:stop] from disk while we go on; nothing where they are no mapped file."""
-    owner: object = ids
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if not isinstance(owner, mmap.mmap) or start >= stop:
+    """Have the kernel read ids[start:stop] from disk while we go on; nothing comes of it where they are in memory."""
+    if start >= stop:
         return
-    begin = ids.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data
-    first = (begin + start * ids.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
-    owner.madvise(mmap.MADV_WILLNEED, first, begin + stop * ids.itemsize - first)
+    # By address: files are mapped by a library, and Python's own mmap objects keep a file open each.
+    first = (ids.ctypes.data + start * ids.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
+    size = ids.ctypes.data + stop * ids.itemsize - first
+    _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), mmap.MADV_WILLNEED)
 
 
 def _major_faults() -> int:
