@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joyctl.campaign.spec import OrderPhase, OrderSpec
-from joyctl.data.order import Order, _keys, permute
+from joyctl.data.order import Order
+from joyctl.data.shuffle import keys_of, permute
 
 BASE = {"web": 180, "math": 9, "code": 3, "facts": 8}
 UP = {"web": 10, "math": 37, "code": 15, "facts": 38}
@@ -163,7 +164,7 @@ def test_after_a_base_no_row_comes_again_before_its_epoch_is_over_and_seen_ones_
     for name, size in ROWS.items():
         # The rows that its own order would have shown as the first `seen` ones.
         epoch, rest = divmod(seen[name], size)
-        keys = _keys(0, "trunk", name, epoch)
+        keys = keys_of(0, "trunk", name, epoch)
         before = set(permute(np.arange(rest), size, keys).tolist())
         shown = [(row, e) for source, row, e in rows if source == name]
         assert all(e >= epoch for _, e in shown)
@@ -186,7 +187,7 @@ def test_other_trunks_on_a_base_shuffle_what_it_left_over() -> None:
     again = after_base(40, seen, seed=1)
     for name in ("web", "math"):
         assert {r for s, r, e in pairs(again, 40, 3_000) if (s, e) == (name, 0)}.isdisjoint(
-            permute(np.arange(seen[name]), ROWS[name], _keys(0, "trunk", name, 0)).tolist()
+            permute(np.arange(seen[name]), ROWS[name], keys_of(0, "trunk", name, 0)).tolist()
         )
 
 

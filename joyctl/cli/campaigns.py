@@ -214,7 +214,11 @@ def _run(asked: Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe:
     require_trackers(found_cluster)
     found = None
     if lacks_data(loaded.recipe, asked.data):
-        raise nothing_to_train_on(loaded.recipe, asked.data)
+        if slurm or loaded.recipe.data.tokenizer is None:
+            raise nothing_to_train_on(loaded.recipe, asked.data, cluster_name if slurm else None)
+        from joyctl.cli.building import build_here
+
+        build_here(loaded.recipe, asked.data)
     if cluster.kind == "slurm":  # before anything is made
         from joyctl.cli.queueing import ask
 

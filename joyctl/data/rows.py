@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import resource
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from joyctl.data.documents import told
+from joyctl.data.formats.mapping import Ends
 from joyctl.data.order import Order
 from joyctl.data.shards import Ids, SourceTokens, open_source
 from joyctl.errors import Refused
@@ -20,8 +23,10 @@ PLACES = 16384
 """Rows whose places are computed in one call of the data order, at most: a call costs 0.4 ms however few it is asked
 for, and more for every epoch of a source that the rows go through, so it is no more than all sources have."""
 _KEPT = 3  # such stretches that are remembered, of 0.8 MB: the one being read, the next, and that of rows far ahead
-_LOOK = 64  # rows after which it is asked whether the disk was waited for
-_ADVISED = 1024  # rows that the kernel is told of in advance after it was
+_LOOK = 32  # rows after which it is asked whether the disk was waited for
+_madvise = ctypes.CDLL(None).madvise  # by address, since what maps a file may keep its mapping to itself
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_AT_FIRST, _AFTER_A_WAIT = 1024, 16384  # rows of which the kernel is told in advance
 
 
 class Batch(NamedTuple):
@@ -58,11 +63,12 @@ class RowReader:
         self._total = sum(counts)
         # All arrays, each as it is first read, since shards may map themselves then; behind them one place a source.
         self._arrays: list[Ids | None] = [None] * self._total
+        self._addresses = [0] * self._total  # of their first bytes
         self._slices: list[Any] = [_Unread(self, i) for i in range(self._total)]
         self._slices += [_Across(self, source) for source in self._sources]
         self._dtype: np.dtype[Any] | None = None  # of all arrays that have come up
         self._mixed = False  # whether they differ in it
-        self._ends: list[Int64 | None] = [None] * len(self._slices)
+        self._ends: list[Ends | None] = [None] * len(self._slices)
         self._stride = max(64, min(PLACES, sum(order.spec.rows.values())))
         self._places: dict[int, _Places] = {}  # of stretch i, rows i * stride and on
         self._near: tuple[int, int, list[int], list[int]] = (0, 0, [], [])  # of them, with its first and last row
@@ -71,7 +77,7 @@ class RowReader:
         self._indexed = False  # whether an array has come up whose documents an index tells
         # Positions are counted in the smallest type that has them: a quarter of what has to be written.
         self._ramp: npt.NDArray[Any] = np.empty(0, np.uint16 if seq_len <= 1 << 16 else np.int64)
-        self._advise = _ADVISED
+        self._advise = _AT_FIRST
         self._unseen = 0  # rows read since the last look
         self._faults = _major_faults()
 
@@ -104,12 +110,12 @@ class RowReader:
         size = self.seq_len + 1
         for i, at in zip(*self._find(start, stop), strict=True):
             if i < self._total:
-                _will_need(self.array(i), at, at + size)
+                _will_need(self.array(i), self._addresses[i], at, at + size)
                 continue
             source, first = self._sources[i - self._total], int(self._shard[i - self._total])
             for shard in range(*_overlapped(source, at, at + size)):
                 base, ids = int(source.first[shard]), self.array(first + shard)
-                _will_need(ids, max(at - base, 0), min(at + size - base, len(ids)))
+                _will_need(ids, self._addresses[first + shard], max(at - base, 0), min(at + size - base, len(ids)))
 
     def _find(self, start: int, stop: int) -> _Places:
         """Where global rows start..stop-1 lie."""
@@ -169,7 +175,7 @@ class RowReader:
         ids = self.seen(self._sources[s].arrays[shard].view(np.ndarray))
         ends = self._ends[i] = self._sources[s].ends[shard]
         self._indexed = self._indexed or ends is not None
-        self._arrays[i] = ids
+        self._arrays[i], self._addresses[i] = ids, ids.ctypes.data
         self._slices[i] = memoryview(cast(Any, ids))
         return ids
 
@@ -182,7 +188,7 @@ class RowReader:
     def _look(self) -> None:
         """Whether this thread has waited for the disk since the last look."""
         faults = _major_faults()
-        self._advise = _ADVISED if faults != self._faults else self._advise - self._unseen
+        self._advise = _AFTER_A_WAIT if faults != self._faults else self._advise - self._unseen
         self._faults, self._unseen = faults, 0
 
     def _begins(self, places: _Places, ids: Ids) -> Int64:
@@ -243,8 +249,11 @@ class _Across:
         return self._reader.seen(self._source.read(positions.start, positions.stop))
 
 
-def open_rows(order: Order, folder: Path, seq_len: int) -> RowReader:
-    """Rows of `seq_len` tokens of a data folder. Raises Refused where a source is not as long as was planned."""
+def open_rows(order: Order, folder: Path, seq_len: int, *, positions: bool = False) -> RowReader:
+    """Rows of `seq_len` tokens of a data folder; for `positions`, a source that does not tell documents apart is one.
+
+    Raises Refused where a source is not as long as was planned, and what `open_source` raises.
+    """
     sources = []
     for name in order.names:
         source = open_source(folder, name)
@@ -254,7 +263,7 @@ def open_rows(order: Order, folder: Path, seq_len: int) -> RowReader:
                 f"{folder}: source '{name}' has {there} rows of {seq_len} tokens, the plan was made for {planned}",
                 hint="The data changed after the campaign was planned: plan it again under another name.",
             )
-        sources.append(source)
+        sources.append(told(source) if positions else source)
     return RowReader(order, sources, seq_len)
 
 
@@ -264,16 +273,10 @@ def _overlapped(source: SourceTokens, start: int, stop: int) -> tuple[int, int]:
     return int(first) - 1, int(last)
 
 
-def _will_need(ids: Ids, start: int, stop: int) -> None:
-    """Have the kernel read ids[start:stop] from disk while we go on; nothing where they are no mapped file."""
-    owner: object = ids
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if not isinstance(owner, mmap.mmap) or start >= stop:
-        return
-    begin = ids.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data
-    first = (begin + start * ids.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
-    owner.madvise(mmap.MADV_WILLNEED, first, begin + stop * ids.itemsize - first)
+def _will_need(ids: Ids, address: int, start: int, stop: int) -> None:
+    """Have the kernel read ids[start:stop] from disk while we go on. In memory of another kind it does nothing."""
+    first = (address + start * ids.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
+    _madvise(first, address + stop * ids.itemsize - first, mmap.MADV_WILLNEED)
 
 
 def _major_faults() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,8 @@ class CampaignResults:
     """Of every task of every run that has scores."""
     model_parts: tuple[ModelPart, ...] = ()
     """What of the protocol is otherwise for references (joyctl.report.references)."""
+    attention: tuple[str, ...] = ()
+    """What trainings say of the documents of a row (joyctl.campaign.documents), each once."""
 
     @property
     def suite(self) -> Mapping[str, SuiteTask]:
@@ -210,7 +213,16 @@ def read_campaign(folder: Path) -> CampaignResults:
         missing=tuple(missing),
         protocols=protocols,
         scorings=tuple(scorings),
+        attention=tuple(dict.fromkeys(said for name in sorted(segments) if (said := _attention(folder / name)))),
     )
+
+
+def _attention(here: Path) -> str | None:
+    """What a trained segment says of the documents of its rows; None from before it was said, or from a torn marker."""
+    try:
+        return str(json.loads(layout.marker(here, "train").read_bytes())["attention"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _run_spec(folder: Path, name: str) -> RunSpec | str:
