@@ -200,7 +200,7 @@ def test_the_kernel_is_told_only_while_the_disk_is_waited_for(monkeypatch: pytes
             rows.expect(64, 65)
         return len(told) - before
 
-    assert advised(32) == 15  # at the beginning nobody knows
+    assert 200 < advised(300) < 300  # at the beginning nobody knows
     assert advised(10) == 0
     faults[0] += 1
     assert advised(10) == 10

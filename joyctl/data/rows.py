@@ -26,7 +26,7 @@ _KEPT = 3  # such stretches that are remembered, of 0.8 MB: the one being read, 
 _LOOK = 32  # rows after which it is asked whether the disk was waited for
 _madvise = ctypes.CDLL(None).madvise  # by address, since what maps a file may keep its mapping to itself
 _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_AT_FIRST, _AFTER_A_WAIT = 1024, 16384  # rows of which the kernel is told in advance
+_ADVISED = 16384  # rows of which the kernel is told in advance after it was
 
 
 class Batch(NamedTuple):
@@ -77,7 +77,7 @@ class RowReader:
         self._indexed = False  # whether an array has come up whose documents an index tells
         # Positions are counted in the smallest type that has them: a quarter of what has to be written.
         self._ramp: npt.NDArray[Any] = np.empty(0, np.uint16 if seq_len <= 1 << 16 else np.int64)
-        self._advise = _AT_FIRST
+        self._advise = _ADVISED
         self._unseen = 0  # rows read since the last look
         self._faults = _major_faults()
 
@@ -188,7 +188,7 @@ class RowReader:
     def _look(self) -> None:
         """Whether this thread has waited for the disk since the last look."""
         faults = _major_faults()
-        self._advise = _AFTER_A_WAIT if faults != self._faults else self._advise - self._unseen
+        self._advise = _ADVISED if faults != self._faults else self._advise - self._unseen
         self._faults, self._unseen = faults, 0
 
     def _begins(self, places: _Places, ids: Ids) -> Int64:
