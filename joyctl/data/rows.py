@@ -23,9 +23,10 @@ PLACES = 16384
 """Rows whose places are computed in one call of the data order, at most: a call costs 0.4 ms however few it is asked
 for, and more for every epoch of a source that the rows go through, so it is no more than all sources have."""
 _KEPT = 3  # such stretches that are remembered, of 0.8 MB: the one being read, the next, and that of rows far ahead
-_LOOK = 64  # rows after which it is asked whether the disk was waited for
-_LIBC = ctypes.CDLL(None)
-_ADVISED = 1024  # rows that the kernel is told of in advance after it was
+_LOOK = 32  # rows after which it is asked whether the disk was waited for
+_madvise = ctypes.CDLL(None).madvise  # by address, since what maps a file may keep its mapping to itself
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_ADVISED = 16384  # rows of which the kernel is told in advance after it was
 
 
 class Batch(NamedTuple):
@@ -62,6 +63,7 @@ class RowReader:
         self._total = sum(counts)
         # All arrays, each as it is first read, since shards may map themselves then; behind them one place a source.
         self._arrays: list[Ids | None] = [None] * self._total
+        self._addresses = [0] * self._total  # of their first bytes
         self._slices: list[Any] = [_Unread(self, i) for i in range(self._total)]
         self._slices += [_Across(self, source) for source in self._sources]
         self._dtype: np.dtype[Any] | None = None  # of all arrays that have come up
@@ -108,12 +110,12 @@ class RowReader:
         size = self.seq_len + 1
         for i, at in zip(*self._find(start, stop), strict=True):
             if i < self._total:
-                _will_need(self.array(i), at, at + size)
+                _will_need(self.array(i), self._addresses[i], at, at + size)
                 continue
             source, first = self._sources[i - self._total], int(self._shard[i - self._total])
             for shard in range(*_overlapped(source, at, at + size)):
                 base, ids = int(source.first[shard]), self.array(first + shard)
-                _will_need(ids, max(at - base, 0), min(at + size - base, len(ids)))
+                _will_need(ids, self._addresses[first + shard], max(at - base, 0), min(at + size - base, len(ids)))
 
     def _find(self, start: int, stop: int) -> _Places:
         """Where global rows start..stop-1 lie."""
@@ -173,7 +175,7 @@ class RowReader:
         ids = self.seen(self._sources[s].arrays[shard].view(np.ndarray))
         ends = self._ends[i] = self._sources[s].ends[shard]
         self._indexed = self._indexed or ends is not None
-        self._arrays[i] = ids
+        self._arrays[i], self._addresses[i] = ids, ids.ctypes.data
         self._slices[i] = memoryview(cast(Any, ids))
         return ids
 
@@ -247,10 +249,10 @@ class _Across:
         return self._reader.seen(self._source.read(positions.start, positions.stop))
 
 
-def open_rows(order: Order, folder: Path, seq_len: int) -> RowReader:
-    """Rows of `seq_len` tokens of a data folder; a source that does not tell its documents apart is one.
+def open_rows(order: Order, folder: Path, seq_len: int, *, positions: bool = False) -> RowReader:
+    """Rows of `seq_len` tokens of a data folder; for `positions`, a source that does not tell documents apart is one.
 
-    Raises Refused where a source is not as long as was planned.
+    Raises Refused where a source is not as long as was planned, and what `open_source` raises.
     """
     sources = []
     for name in order.names:
@@ -261,7 +263,7 @@ def open_rows(order: Order, folder: Path, seq_len: int) -> RowReader:
                 f"{folder}: source '{name}' has {there} rows of {seq_len} tokens, the plan was made for {planned}",
                 hint="The data changed after the campaign was planned: plan it again under another name.",
             )
-        sources.append(told(source))
+        sources.append(told(source) if positions else source)
     return RowReader(order, sources, seq_len)
 
 
@@ -271,14 +273,10 @@ def _overlapped(source: SourceTokens, start: int, stop: int) -> tuple[int, int]:
     return int(first) - 1, int(last)
 
 
-def _will_need(ids: Ids, start: int, stop: int) -> None:
-    """Have the kernel read ids[start:stop] from disk while we go on; nothing comes of it where they are in memory."""
-    if start >= stop:
-        return
-    # By address: files are mapped by a library, and Python's own mmap objects keep a file open each.
-    first = (ids.ctypes.data + start * ids.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
-    size = ids.ctypes.data + stop * ids.itemsize - first
-    _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), mmap.MADV_WILLNEED)
+def _will_need(ids: Ids, address: int, start: int, stop: int) -> None:
+    """Have the kernel read ids[start:stop] from disk while we go on. In memory of another kind it does nothing."""
+    first = (address + start * ids.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
+    _madvise(first, address + stop * ids.itemsize - first, mmap.MADV_WILLNEED)
 
 
 def _major_faults() -> int:

@@ -28,9 +28,9 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
     inside one opaque string: torchtitan's checkpoints flatten dictionaries into keys, and every key a
     checkpoint lacks is an error there.
 
-    Yields ({"input": int64 [local_batch_size, seq_len]}, labels of the same shape), and with `positions` also
-    "positions" of that shape, which restart at 0 with every document; a row of a source that does not tell is one.
-    Without them a row is one sequence from position 0, which is what the model takes when none are given.
+    Yields ({"input": int64 [local_batch_size, seq_len]}, labels of the same shape), and with `positions` these too:
+    they restart where a document begins; a row of a source that does not tell is one. Without them the model takes a
+    row as one sequence from position 0.
     """
 
     @dataclass(kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         global_batch_size: int
         """Rows in one optimizer step, over all ranks and microbatches."""
         positions: bool = False
-        """Whether to say where in its document a token stands."""
+        """Whether each token's position in its document is given as well."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         self.order = Order(config.order)
         self.row = self.order.first
         self.positions = config.positions
-        self._rows = open_rows(self.order, Path(config.data_folder), seq_len)
+        self._rows = open_rows(self.order, Path(config.data_folder), seq_len, positions=config.positions)
 
     def __iter__(self) -> Iterator[Batch]:
         ahead = -(-ROWS_AHEAD // self.share) * self.batch_size
