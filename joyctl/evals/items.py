@@ -103,7 +103,7 @@ def _texts(task: Any, doc: Mapping[str, Any], entry: SuiteTask) -> Item:
     prompt = task.doc_to_text(doc)
     if not isinstance(prompt, str):  # one prompt for each choice, as in winogrande
         prompt = choices[prompt] if isinstance(prompt, int) and prompt < len(choices) else ""
-    whole = "\n".join([prompt, *([_gold(task, doc, entry)] if not choices else choices)])
+    whole = "\n".join([prompt, *(choices or [_gold(task, doc, entry)])])
     question = next((doc[key] for key in _QUESTIONS if isinstance(doc.get(key), str)), None)
     return (whole,) if question is None or question == whole else (whole, question)
 

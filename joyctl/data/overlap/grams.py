@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -87,7 +88,8 @@ def index_items(tasks: Mapping[str, TaskItems], seen: Callable[[str], str] = str
     """The n-grams of all items; `seen` gives of a text what token ids keep of it."""
     texts: list[TextOf] = []
     counts: list[int] = []
-    flat: list[str] = []
+    numbers: dict[str, int] = {}
+    flat = array("l")  # a list of so many words would take ten times the memory
     for name, task in sorted(tasks.items()):
         for split, items in (("test", task.test), ("train", task.train)):
             for number, item in enumerate(items):
@@ -98,8 +100,9 @@ def index_items(tasks: Mapping[str, TaskItems], seen: Callable[[str], str] = str
                     if len(each) >= SHORT or len(each) == longest:
                         texts.append(TextOf(name, split, number, part))
                         counts.append(len(each))
-                        flat += each
-    hashes, lengths = hash_words(flat), np.array(counts, np.int64)
+                        flat.extend(numbers.setdefault(word, len(numbers)) for word in each)
+    hashes = hash_words(list(numbers))[np.array(flat, np.int64)]
+    lengths = np.array(counts, np.int64)
     first = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     owners = _owners(texts)
     lookups, counted = [], np.zeros(len(hashes) + 1, np.int64)
@@ -108,9 +111,10 @@ def index_items(tasks: Mapping[str, TaskItems], seen: Callable[[str], str] = str
         if not len(places):
             continue
         grams = hash_grams(hashes, n)[places]
-        text = np.searchsorted(first, places, "right") - 1
-        keep = ~_shared(grams, owners[text])
-        places, grams = places[keep], grams[keep]
+        order = np.argsort(grams, kind="stable")
+        places, grams = places[order], grams[order]
+        own = ~_shared(grams, owners, np.searchsorted(first, places, "right") - 1)
+        places, grams = places[own], grams[own]
         if len(places):
             np.add.at(counted, places, 1)
             np.add.at(counted, places + n, -1)
@@ -129,28 +133,34 @@ def _places(first: Int64, lengths: Int64, n: int) -> Int64:
 
 
 def _owners(texts: list[TextOf]) -> Int64:
-    """[texts, 2] number of the task and split, and of the item."""
+    """[texts] a number for the item, rising by task and split in its upper half."""
     tasks: dict[tuple[str, str], int] = {}
-    rows = [(tasks.setdefault((text.task, text.split), len(tasks)), text.item) for text in texts]
-    return np.array(rows, np.int64).reshape(-1, 2)
+    rows = [tasks.setdefault((text.task, text.split), len(tasks)) << 32 | text.item for text in texts]
+    return np.array(rows, np.int64)
 
 
-def _shared(grams: Hashes, owners: Int64) -> npt.NDArray[np.bool_]:
-    """Which n-grams more than OF_THE_TASK items of their task have."""
-    order = np.lexsort((owners[:, 1], owners[:, 0], grams))
-    gram, task, item = grams[order], owners[order, 0], owners[order, 1]
-    new_group = np.concatenate([[True], (gram[1:] != gram[:-1]) | (task[1:] != task[:-1])])
-    new_item = new_group | np.concatenate([[True], item[1:] != item[:-1]])
-    group = np.cumsum(new_group) - 1
-    items = np.bincount(group, weights=new_item)
-    shared = np.empty(len(grams), bool)
-    shared[order] = items[group] > OF_THE_TASK
+def _shared(grams: Hashes, owners: Int64, text: Int64) -> npt.NDArray[np.bool_]:
+    """Which n-grams more than OF_THE_TASK items of their task have; equal ones stand together."""
+    repeated = np.zeros(len(grams), bool)  # few are: the rest need no sorting
+    repeated[1:] = grams[1:] == grams[:-1]
+    repeated[:-1] |= repeated[1:].copy()
+    some = np.flatnonzero(repeated)
+    shared = np.zeros(len(grams), bool)
+    if len(some):
+        gram, owner = grams[some], owners[text[some]]
+        order = np.lexsort((owner, gram))
+        gram, owner = gram[order], owner[order]
+        new_group = np.ones(len(some), bool)
+        new_group[1:] = (gram[1:] != gram[:-1]) | (owner[1:] >> 32 != owner[:-1] >> 32)
+        new_item = new_group.copy()
+        new_item[1:] |= owner[1:] != owner[:-1]
+        group = np.cumsum(new_group) - 1
+        shared[some[order]] = (np.bincount(group, weights=new_item) > OF_THE_TASK)[group]
     return shared
 
 
 def _lookup(n: int, grams: Hashes, places: Int64) -> Lookup:
-    order = np.argsort(grams, kind="stable")
-    grams, places = grams[order], places[order]
+    """Of n-grams in order."""
     starts = np.flatnonzero(np.concatenate([[True], grams[1:] != grams[:-1]]))
     distinct = grams[starts]
     bits = min(28, max(13, int(64 * len(distinct) - 1).bit_length()))

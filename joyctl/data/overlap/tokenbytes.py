@@ -34,7 +34,7 @@ class Vocabulary:
         self._steps = _steps(about.get("decoder"), name)
         special = {int(each["id"]) for each in about.get("added_tokens", ()) if each["special"]}
         unknown = about["model"].get("unk_token")
-        self._unknown = tokenizer.token_to_id(unknown) if unknown else None
+        self._unknown = tokenizer.token_to_id(unknown) if unknown else about["model"].get("unk_id")
         entries = tokenizer.get_vocab(with_added_tokens=True)
         self.pieces: list[bytes | None] = [None] * (max(entries.values(), default=-1) + 1)
         letters = _byte_level()

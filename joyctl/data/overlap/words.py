@@ -106,14 +106,15 @@ def hash_grams(hashes: Hashes, n: int) -> Hashes:
     if number <= 0:
         return np.empty(0, np.uint64)
     if n == 8:  # by halves: three products instead of seven
-        power, made = _MIX, hashes
+        made = hashes
         for half in (1, 2, 4):
-            made = made[:-half] + power * made[half:]
-            power = power * power
+            made = made[:-half] + _power(half) * made[half:]
         return made
     made = hashes[:number].copy()
-    power = _MIX
     for i in range(1, n):
-        made += power * hashes[i : i + number]
-        power = power * _MIX
+        made += _power(i) * hashes[i : i + number]
     return made
+
+
+def _power(exponent: int) -> np.uint64:
+    return np.uint64(pow(int(_MIX), exponent, 1 << 64))
