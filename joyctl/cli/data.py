@@ -1,4 +1,4 @@
-"""`joyctl data build`, `list` and `order`."""
+"""`joyctl data build`, `list`, `order` and `overlap`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from joyctl.cli.overlap import overlap_command
 from joyctl.cli.words import (
     DEFAULT_DATA,
     DEFAULT_RESULTS,
@@ -19,6 +20,7 @@ from joyctl.cli.words import (
 from joyctl.errors import Missing, Problem, RecipeError
 
 app = typer.Typer(help="Tokenised data: build it, list it, ask which rows a step saw.", no_args_is_help=True)
+app.command("overlap")(overlap_command)
 
 
 @app.command("build")

@@ -1,21 +1,21 @@
 """The texts of a suite's test items for the overlap check: what of them could stand in training data.
 
-`gathered` has a process of its own do it, since lm-eval brings torch and changes the environment.
+`gathered` has a process of its own do it, since lm-eval brings torch and what it needs changes the environment.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from joyctl.campaign.spec import EvalSpec
 from joyctl.data.overlap.items import Item, TaskItems, write_items
-from joyctl.errors import JoyctlError, Missing, Problem, RecipeError
+from joyctl.errors import JoyctlError
 from joyctl.store.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -47,25 +47,45 @@ def _file(path: Path) -> list[object]:
     return [str(path), found.st_size, str(found.st_mtime_ns)]
 
 
-def gathered(specs: Sequence[EvalSpec], folder: Path) -> str:
+def gathered(specs: Sequence[EvalSpec], folder: Path, start: Literal["spawn", "forkserver"] = "spawn") -> str:
     """Name of the file with the items of these suites in `folder`, made there if need be.
 
-    Raises RecipeError for an unknown task and Missing for data that are not there, as scoring would.
+    With `forkserver` by a fork of the server that has lm-eval imported. Raises RecipeError for an unknown task and
+    Missing for data that are not there, as scoring would.
     """
     name = name_of(specs)
     if (folder / name).is_file():
         return name
-    asked = json.dumps([spec.model_dump(mode="json") for spec in specs])
-    command = [sys.executable, "-m", "joyctl.evals.items", str(folder / name)]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip()
-        if done.returncode == RecipeError.exit_code:
-            raise RecipeError([Problem("suite", "", said)])
-        if done.returncode == Missing.exit_code:
-            raise Missing(said)
-        raise RuntimeError(f"gathering test items failed:\n{said}")
+    folder.mkdir(parents=True, exist_ok=True)
+    spawn, fork = multiprocessing.get_context("spawn"), multiprocessing.get_context("forkserver")
+    context: SpawnContext | ForkServerContext = spawn if start == "spawn" else fork
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_make, args=([*specs], folder / name, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        said = ours.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"gathering test items ended with exit code {process.exitcode}; see above") from None
+    finally:
+        ours.close()
+    process.join()
+    if said is not None:
+        raise said
     return name
+
+
+def _make(specs: Sequence[EvalSpec], path: Path, outcome: Connection) -> None:
+    found: dict[str, TaskItems] = {}
+    try:
+        for spec in specs:
+            found |= gather(spec)
+        write_items(path, found)
+    except (JoyctlError, OSError) as error:
+        outcome.send(error)
+    else:
+        outcome.send(None)
 
 
 def gather(spec: EvalSpec) -> dict[str, TaskItems]:
@@ -126,21 +146,3 @@ def _gold(task: Any, doc: Mapping[str, Any], entry: SuiteTask) -> str:
         return solution
     target = task.doc_to_target(doc)
     return target if isinstance(target, str) else ""
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write the items of the suites on stdin to a file; gives the exit code."""
-    path = Path(arguments[0])
-    try:
-        found: dict[str, TaskItems] = {}
-        for asked in json.load(sys.stdin):
-            found |= gather(EvalSpec.model_validate(asked))
-        write_items(path, found)
-    except JoyctlError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
