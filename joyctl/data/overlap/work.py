@@ -51,14 +51,11 @@ def overlap_folder(data: Path) -> Path:
 class Stretch:
     """Tokens start..stop-1 of a source."""
 
+    name: str
+    """Unique in a check."""
     source: str
     start: int
     stop: int
-
-    @property
-    def name(self) -> str:
-        """Unique in a check."""
-        return f"{self.source}-{self.start // PART_TOKENS:05d}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,8 @@ class Looking:
 
     @cached_property
     def asked(self) -> dict[str, Any]:
-        """`sources`: digests by name; `items`: name of the file of test items, `items_sha256`: its digest."""
+        """`sources`: digests by name; `items`: name of the file of test items, `items_sha256`: its digest;
+        `tokenizer_sha256`; `part_tokens`: how many tokens a part has."""
         try:
             asked: dict[str, Any] = json.loads((self.folder / ASKED).read_bytes())
         except (OSError, ValueError) as error:
@@ -107,10 +105,11 @@ class Looking:
     @cached_property
     def stretches(self) -> dict[str, Stretch]:
         """All parts by name."""
+        size = self.asked["part_tokens"]
         made = [
-            Stretch(source, start, min(start + PART_TOKENS, len(tokens)))
+            Stretch(f"{source}-{start // size:05d}", source, start, min(start + size, len(tokens)))
             for source, tokens in self.tokens.items()
-            for start in range(0, len(tokens), PART_TOKENS)
+            for start in range(0, len(tokens), size)
         ]
         return {stretch.name: stretch for stretch in made}
 
@@ -236,9 +235,9 @@ def settings() -> dict[str, object]:
     return {"long": LONG, "short": SHORT, "shortest": SHORTEST, "of_the_task": OF_THE_TASK, "share": SHARE}
 
 
-def begin(data: Path, sources: Mapping[str, str], items: str) -> Looking:
+def begin(data: Path, sources: Mapping[str, str], items: str, part_tokens: int = PART_TOKENS) -> Looking:
     """The check of a data folder's sources (digests by name) for the items in overlap/items/`items`, done or not."""
-    asked = {
+    asked: dict[str, Any] = {
         "sources": dict(sorted(sources.items())),
         "items": items,
         "items_sha256": sha256_file(overlap_folder(data) / "items" / items),
@@ -247,9 +246,10 @@ def begin(data: Path, sources: Mapping[str, str], items: str) -> Looking:
     depends = {key: value for key, value in asked.items() if key != "items"}
     key = fingerprint({**depends, "version": VERSION, "settings": settings()})[:16]
     looking = Looking(overlap_folder(data).absolute() / "work" / key)
-    if not (looking.folder / ASKED).is_file():
+    asked["part_tokens"] = part_tokens
+    if not (looking.folder / ASKED).is_file() or looking.asked != asked:
         write_json(looking.folder / ASKED, asked)
-    return looking
+    return Looking(looking.folder)
 
 
 def open_work(folder: Path) -> Looking:
