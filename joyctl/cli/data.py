@@ -1,4 +1,4 @@
-"""`joyctl data build`, `status`, `list` and `order`."""
+"""`joyctl data build`, `status`, `list`, `order` and `overlap`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from joyctl.cli.dataorder import order_command
 from joyctl.cli.options import ClusterName
+from joyctl.cli.overlap import overlap_command
 from joyctl.cli.words import (
     DEFAULT_DATA,
     DataRoot,
@@ -25,6 +26,7 @@ Jobs = Annotated[
 ]
 
 app = typer.Typer(help="Tokenised data: build it, list it, ask which rows a step saw.", no_args_is_help=True)
+app.command("overlap")(overlap_command)
 
 
 @app.command("build")

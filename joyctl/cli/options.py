@@ -45,3 +45,4 @@ UnsafeCode = Annotated[
     bool,
     typer.Option("--unsafe-code", help="Execute generated code without a sandbox: it can do what you can."),
 ]
+NoOverlap = Annotated[bool, typer.Option("--no-overlap", help="Do not look for test items in the sources first.")]

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.data.overlap import findings
-from joyctl.errors import Missing
+from joyctl.data.overlap.findings import NGRAMS, TaskFindings, known_findings
 
 
 @dataclass(frozen=True)
@@ -66,20 +65,16 @@ def together(several: Sequence[Leaks | None]) -> Leaks | None:
 
 
 def _in_folder(folder: Path, sources: Mapping[str, str]) -> Leaks:
-    try:
-        overlap = findings.read(folder, sources)
-    except Missing as error:
-        return Leaks(unknown=error.message)
-    if overlap is None:
+    known = known_findings(folder, sources)
+    if not known:
         why = "not checked: joyctl data overlap RECIPE" if folder.is_dir() else f"{folder} is not on this machine"
         return Leaks(unknown=why)
-    tasks = {task: _of_task(found, sources) for task, found in sorted(overlap.items.items())}
-    return Leaks(tasks, tuple(sorted(sources)), overlap.ngrams)
+    tasks = {task: _of_task(found) for task, found in sorted(known.items())}
+    return Leaks(tasks, tuple(sorted(sources)), NGRAMS)
 
 
-def _of_task(items: findings.TaskItems, sources: Mapping[str, str]) -> TaskLeaks:
-    leaked = {str(doc): names for doc, names in items.leaked(sources).items()}
-    return TaskLeaks(items.n, leaked, len(items.too_short))
+def _of_task(task: TaskFindings) -> TaskLeaks:
+    return TaskLeaks(task.n, {str(item.doc_id): tuple(item.sources) for item in task.found}, len(task.too_short))
 
 
 def _joined(several: Sequence[TaskLeaks]) -> TaskLeaks:

@@ -1,4 +1,4 @@
-"""What an overlap check found, as it lies in a data folder: test items by task, and where in the sources they stand."""
+"""What the overlap check found, item by item: overlap/<key>.json in a data folder, as reports read it."""
 
 from __future__ import annotations
 
@@ -6,142 +6,149 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from joyctl.errors import Missing
-from joyctl.store.files import write_json
+from joyctl.store.files import write_text
 
-FOLDER = "overlap"
-"""Below a data folder."""
 VERSION = 1
+FOLDER = "overlap"
+NGRAMS = (13, 8)
+"""Lengths of the sequences of words that are looked for."""
 
 
 @dataclass(frozen=True)
-class Passage:
-    """Where an item stands in one source."""
+class Match:
+    """The best passage of a source for an item."""
 
     n: int
-    """Length of the longest n-gram found, in words."""
+    """Words of the longest n-gram in common: 13 or 8, or all of a shorter item."""
     share: float
-    """Share of the item's words that stand there."""
+    """Share of the item's words that stand in the passage, in n-grams that count."""
     text: str
-    """The matching text, an excerpt."""
-    document: int | None = None
-    """Number of the first document that has it."""
-    position: int | None = None
-    """Position of the first hit, in tokens from the source's first."""
-    hits: int | None = None
-    """How often it was found."""
+    """Of the source, the longest run in common, cut short."""
+    document: int
+    """Number of the document in the source, from 0."""
+    position: int
+    """Number of the source's token at which that run begins."""
+    hits: int
+    """Passages of the source that the item is found in."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """One item that stands in the training data."""
+class FoundItem:
+    """An item that stands in some source."""
 
     doc_id: int
-    """As samples.jsonl has it."""
+    """As in samples.jsonl for the test split; its number in the training split."""
     split: str
-    """`test`, or `train`, which is no leak."""
-    sources: Mapping[str, Passage]
+    """`test` (what is scored, whatever the benchmark calls it) or `train`."""
+    sources: dict[str, Match]
 
 
 @dataclass(frozen=True)
-class Training:
-    """Items of a task's training split."""
+class TrainFindings:
+    """A task's training split: found in a source it is no leak."""
 
     n: int
-    found: tuple[Found, ...]
+    found: tuple[FoundItem, ...]
 
 
 @dataclass(frozen=True)
-class TaskItems:
-    """What was found of one task, by its name in samples.jsonl."""
+class TaskFindings:
+    """One of lm-eval's leaf tasks."""
 
     hash: str
-    """Digest of the task's documents."""
+    """Digest of its items' texts."""
     n: int
-    """Items looked for."""
-    found: tuple[Found, ...]
-    """In the order of their ids."""
-    too_short: tuple[int, ...] = ()
-    """Items with too few words to tell."""
-    train: Training | None = None
-
-    def leaked(self, sources: Mapping[str, str]) -> dict[int, tuple[str, ...]]:
-        """Items of the test split that stand in any of `sources`, with which of these."""
-        inside = {
-            found.doc_id: tuple(name for name in found.sources if name in sources)
-            for found in self.found
-            if found.split == "test"
-        }
-        return {doc: names for doc, names in inside.items() if names}
+    """How many are scored."""
+    found: tuple[FoundItem, ...]
+    too_short: tuple[int, ...]
+    """Items of too few words to tell."""
+    train: TrainFindings
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """Everything one check found."""
+class Findings:
+    """One check: the sources by their digests, what stands in them by task."""
 
-    sources: Mapping[str, str]
-    """Digest of every source that was looked through."""
-    items: Mapping[str, TaskItems]
-    ngrams: tuple[int, ...] = (13, 8)
+    sources: dict[str, str]
+    items: dict[str, TaskFindings]
+    ngrams: tuple[int, ...] = NGRAMS
 
+    @property
+    def n(self) -> int:
+        """Items that are scored."""
+        return sum(task.n for task in self.items.values())
 
-def write(path: Path, overlap: Overlap) -> None:
-    """Write it, atomically, as `<data folder>/overlap/<key>.json`."""
-    items = {task: _without_absent(asdict(found)) for task, found in overlap.items.items()}
-    whole = {"version": VERSION, "sources": dict(overlap.sources), "items": items, "ngrams": list(overlap.ngrams)}
-    write_json(path, whole)
-
-
-def read(data_folder: Path, sources_sha256: Mapping[str, str]) -> Overlap | None:
-    """What is known of these sources; None where no check has looked through all of them as they are.
-
-    Several checks of the same tokens, of different suites, are one: of a task in several, the newest. Items that stand
-    only in other sources stay in it; `TaskItems.leaked` leaves them out. Raises Missing for a damaged file.
-    """
-    files = sorted((data_folder / FOLDER).glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    covering = [each for each in map(_read, files) if sources_sha256.items() <= each.sources.items()]
-    if not covering:
-        return None
-    items = {task: found for each in covering for task, found in each.items.items()}
-    return Overlap(covering[-1].sources, items, covering[-1].ngrams)
+    @property
+    def found(self) -> int:
+        """How many of them stand in a source."""
+        return sum(len(task.found) for task in self.items.values())
 
 
-def _read(path: Path) -> Overlap:
+def write_findings(path: Path, findings: Findings) -> None:
+    """Write findings, atomically."""
+    write_text(path, json.dumps({"version": VERSION, **asdict(findings)}, ensure_ascii=False) + "\n")
+
+
+def read_findings(path: Path) -> Findings:
+    """Raises Missing where the file is absent, damaged or of another version."""
     try:
-        value = json.loads(path.read_bytes())
-        if value["version"] != VERSION:
-            raise ValueError(f"version {value['version']}")
-        items = {task: _task(found) for task, found in value["items"].items()}
-        return Overlap({**value["sources"]}, items, tuple(value["ngrams"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        hint = "Remove it and check again: joyctl data overlap RECIPE"
-        raise Missing(f"{path} is damaged: {error!r}", hint=hint) from error
+        text = json.loads(path.read_bytes())
+        if text["version"] != VERSION:
+            raise ValueError(f"version {text['version']}")
+        items = {
+            name: TaskFindings(
+                task["hash"],
+                task["n"],
+                _found(task["found"]),
+                tuple(task["too_short"]),
+                TrainFindings(task["train"]["n"], _found(task["train"]["found"])),
+            )
+            for name, task in text["items"].items()
+        }
+        return Findings(dict(text["sources"]), items, tuple(text["ngrams"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Missing(f"{path} holds no findings: {error!r}", hint="Make them: joyctl data overlap RECIPE") from error
 
 
-def _task(value: Mapping[str, Any]) -> TaskItems:
-    train = value.get("train")
-    return TaskItems(
-        hash=value["hash"],
-        n=value["n"],
-        found=tuple(map(_found, value["found"])),
-        too_short=tuple(value.get("too_short", ())),
-        train=None if train is None else Training(train["n"], tuple(map(_found, train["found"]))),
-    )
+def _found(rows: list[dict[str, object]]) -> tuple[FoundItem, ...]:
+    made = []
+    for row in rows:
+        sources = row["sources"]
+        assert isinstance(sources, dict)
+        matches = {name: Match(**match) for name, match in sources.items()}
+        made.append(FoundItem(int(str(row["doc_id"])), str(row["split"]), matches))
+    return tuple(made)
 
 
-def _found(value: Mapping[str, Any]) -> Found:
-    sources = {name: _passage(passage) for name, passage in value["sources"].items()}
-    return Found(int(value["doc_id"]), value["split"], sources)
+def known_findings(folder: Path, sources: Mapping[str, str]) -> dict[str, TaskFindings]:
+    """What is known of tasks in a data folder's sources, given as digests by name; by leaf task.
+
+    A check counts where it looked through all these sources, as they are; what it found in others is left out. Of
+    several that know a task the newest counts. Files that cannot be read are passed over.
+    """
+    known: dict[str, TaskFindings] = {}
+    files = sorted((folder / FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    for path in files:
+        try:
+            found = read_findings(path)
+        except Missing:
+            continue
+        if all(found.sources.get(name) == digest for name, digest in sources.items()):
+            known |= {name: _of(task, sources) for name, task in found.items.items()}
+    return known
 
 
-def _passage(value: Mapping[str, Any]) -> Passage:
-    optional = {name: value.get(name) for name in ("document", "position", "hits")}
-    return Passage(value["n"], value["share"], value["text"], **optional)
+def _of(task: TaskFindings, sources: Mapping[str, str]) -> TaskFindings:
+    train = TrainFindings(task.train.n, _within(task.train.found, sources))
+    return TaskFindings(task.hash, task.n, _within(task.found, sources), task.too_short, train)
 
 
-def _without_absent(value: dict[str, Any]) -> dict[str, Any]:
-    if value["train"] is None:
-        del value["train"]
-    return value
+def _within(found: tuple[FoundItem, ...], sources: Mapping[str, str]) -> tuple[FoundItem, ...]:
+    kept = []
+    for item in found:
+        here = {name: match for name, match in item.sources.items() if name in sources}
+        if here:
+            kept.append(FoundItem(item.doc_id, item.split, here))
+    return tuple(kept)
