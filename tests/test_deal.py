@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from joyctl.data.deal import deal
+from joyctl.data.deal import Deal, deal
+from joyctl.data.dealt import counts_early
 
 weights = st.lists(st.integers(0, 400), min_size=1, max_size=12).filter(lambda w: sum(w) > 0)
 
@@ -62,6 +63,32 @@ def test_it_begins_anew_after_each_period_and_counts_are_those_of_its_turns(w: l
     assert dealt.sources(start, start + n).tolist() == expected[start:].tolist()
     assert dealt.counts(start + n).tolist() == np.bincount(expected, minlength=len(w)).tolist()
     assert dealt.counts(period).tolist() == w
+
+
+long = st.lists(st.integers(0, 5_000) | st.sampled_from([1, 2, 30_000]), min_size=1, max_size=9).filter(
+    lambda w: 2_048 < sum(w) <= 65_536
+)
+
+
+@given(long, st.data())
+@settings(max_examples=40, deadline=None)
+def test_counts_need_no_dealing(w: list[int], data: st.DataObject) -> None:
+    """Those of a mix of which nothing has been dealt are those of its turns."""
+    asked = data.draw(st.lists(st.integers(0, 3 * sum(w)), min_size=8, max_size=8))
+    undealt, dealt = Deal(tuple(w)), Deal(tuple(w))
+    before = [undealt.counts(n).tolist() for n in asked]
+    turns = np.resize(dealt.source, 3 * sum(w))
+    assert before == [np.bincount(turns[:n], minlength=len(w)).tolist() for n in asked]
+    assert [dealt.counts(n).tolist() for n in asked] == before
+
+
+def test_nor_is_there_any_for_a_mix_in_a_plan() -> None:
+    """The way round dealing is taken, not only allowed."""
+    w = np.array([10_000, 25_000, 15_000, 15_536])
+    assert all(counts_early(w, n) is not None for n in range(1, 65_536, 4_001))
+    few = Deal(tuple(w.tolist()))
+    few.counts(40_000)
+    assert "source" not in vars(few)
 
 
 def test_its_size_is_that_of_its_period_and_no_more() -> None:
