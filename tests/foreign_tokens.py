@@ -94,3 +94,21 @@ def one_source(folder: Path, shards: Sequence[Shard], boundary: Boundary | None 
     about = describe("web", shards, tokenizer_sha256="", boundary=boundary, **settings)  # type: ignore[arg-type]
     write_json(folder / "sources" / "web" / "source.json", about)
     return folder
+
+
+TEXTS = {name: documents(i, 150, 40) for i, name in enumerate(("megatron", "datatrove", "npy", "flat"))}
+WHOLE = {name: np.concatenate(texts) for name, texts in TEXTS.items()}
+
+
+def write_four(place: Path) -> dict[str, Tokenised]:
+    """One file of each format; the flat one in two parts."""
+    write_megatron(place / "m.bin", TEXTS["megatron"], "int32")
+    write_datatrove(place / "d.ds", TEXTS["datatrove"], 2, tokenizer="some/tokenizer")
+    np.save(place / "n.npy", WHOLE["npy"].astype(np.int64))
+    for part, ids in enumerate(np.array_split(WHOLE["flat"], 2)):
+        ids.astype("<u4").tofile(place / f"f{part}.bin")
+    of = {"megatron": "m.bin", "datatrove": "d.ds", "npy": "n.npy", "flat": "f*.bin"}
+    return {
+        name: Tokenised(files=(str(place / file),), dtype="uint32" if name == "flat" else None)
+        for name, file in of.items()
+    }

@@ -199,7 +199,8 @@ def test_rows_shown_again_are_a_warning_with_their_number_and_a_failure_only_abo
 def test_a_source_that_the_phase_leaves_out_cannot_be_above_its_cap() -> None:
     data = facts(tokens={"web": 1_000_000, "math": 1_601, "code": 1_000_000, "facts": 1_000_000})  # 100 rows
     grid = Grid(drops=(("math",),), drop_at=(0.2,))
-    p = under_cap(planned(data, grid), 1.0)
+    often = recipe(data={"world": {"seed": 1}, "max_epochs": 100})
+    p = under_cap(plan(often, [point(often)], grid, data), 1.0)
     assert failures(audit(p, known(data)))["unseen rows"].subjects == ("upsample-20/s0",)
 
 

@@ -15,6 +15,7 @@ from joyctl.campaign.categories import Shares, fill, outline, resolve
 from joyctl.campaign.grid import Grid, Probe
 from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, plan
+from joyctl.campaign.spec import BaseSpec
 from joyctl.data.ledger import source_use
 from joyctl.errors import RecipeError
 from joyctl.recipe.types import Recipe
@@ -37,7 +38,9 @@ def two_level(
     for name, cap in (caps or {}).items():
         sources[name]["max_epochs"] = cap
     mixes = {**MIXES, "within": {"domain": within} if within else {}}
-    return recipe(**{"data": {"folder": "/data"}, "sources": sources, "mixes": mixes, **changes})
+    # (sizes are drawn that the recipe's own limit would refuse)
+    data = {"folder": "/data", "max_epochs": 1000}
+    return recipe(**{"data": data, "sources": sources, "mixes": mixes, **changes})
 
 
 def planned(of: Recipe, grid: Grid, sizes: dict[str, int] | None = None) -> Plan:
@@ -210,3 +213,47 @@ def test_what_a_base_has_seen_counts() -> None:
     later = two_level(caps={"math": 0.4}, base=base)
     fresh, after = resolve(of, SIZES), resolve(later, SIZES, first=500)
     assert domain(after.upsampled)["math"] < domain(fresh.upsampled)["math"]
+
+
+def test_the_recipes_own_limit_refuses_and_bends_no_share() -> None:
+    math_sees = 0.08 / 3 * 0.7 + 0.75 / 3 * 0.3  # in trunk and phase of upsample-30
+    sizes = {**dict.fromkeys(SIZES, 1_000_000), "math": round(math_sees * 128_000 / 2)}  # two epochs of it
+    free = two_level("uniform", data={"folder": "/data"})
+    of = two_level("uniform", data={"folder": "/data", "max_epochs": 1.5})
+    assert resolve(of, sizes) == resolve(free, sizes), "a source's own limit would take share from it"
+    assert len(planned(free, Grid(durations=(0.3,)), sizes).runs) == 2
+    with pytest.raises(RecipeError) as caught:
+        planned(of, Grid(durations=(0.3,)), sizes)
+    found = seen(planned(free, Grid(durations=(0.3,)), sizes), "math")["upsample-30"]
+    assert found == pytest.approx(2, abs=0.02)
+    assert str(caught.value) == (
+        f"recipe small data.max_epochs: 1.5, but math would be seen more often, in upsample-30 {found:.2f} times\n"
+        "1 error, nothing was changed.\n"
+        "Lower its weight, raise max_epochs, or ask for shorter durations."
+    )
+
+
+@pytest.mark.parametrize(("own", "fits"), [(None, False), (9.0, True), (2.0, False)])
+def test_without_a_word_no_source_is_seen_more_than_four_times_and_its_own_limit_wins(
+    own: float | None, fits: bool
+) -> None:
+    plain = recipe()
+    math = plain.sources["math"].model_copy(update={"max_epochs": own})
+    of = plain.model_copy(update={"sources": {**plain.sources, "math": math}})
+    sizes = {"web": 1_000_000, "math": 1_601, "code": 1_000_000, "facts": 1_000_000}  # 100 rows, shown 880 times
+    grid = Grid(durations=(0.2,))
+    if fits:
+        assert len(planned(of, grid, sizes).runs) == 2
+    else:
+        with pytest.raises(RecipeError, match=r"max_epochs: [24], but .* in .*upsample-20 8\.80 times"):
+            planned(of, grid, sizes)
+
+
+def test_epochs_that_a_base_from_elsewhere_has_seen_count_towards_the_limit() -> None:
+    sizes = {"web": 1_000_000, "math": 16_001, "code": 1_000_000, "facts": 1_000_000}  # 1,000 rows of math
+    base = {"hf": "/model", "step": 500, "seen": {"math": 3 * 16_000 + 8_000}}  # three and a half epochs
+    at = BaseSpec(kind="hf", path="/model", step=500, sha256="b" * 64)
+    of = recipe(base=base)
+    assert len(plan(of, [point(of)], Grid(durations=(0.1,)), facts(tokens=sizes), base=at).runs) == 2  # 3.98
+    with pytest.raises(RecipeError, match=r"data\.max_epochs: 4, but math .* in upsample-20 4\.2\d times"):
+        plan(of, [point(of)], Grid(durations=(0.2,)), facts(tokens=sizes), base=at)

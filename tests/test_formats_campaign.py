@@ -39,28 +39,12 @@ optimizer: {lr: 0.005}
 phase: {durations: [0.25]}
 eval: {suite: core}
 """
-TEXTS = {name: foreign.documents(i, 150, 40) for i, name in enumerate(("megatron", "datatrove", "npy", "flat"))}
-WHOLE = {name: np.concatenate(texts) for name, texts in TEXTS.items()}
-
-
-def write(place: Path) -> dict[str, Tokenised]:
-    """One file of each format; the flat one in two parts."""
-    foreign.write_megatron(place / "m.bin", TEXTS["megatron"], "int32")
-    foreign.write_datatrove(place / "d.ds", TEXTS["datatrove"], 2, tokenizer="some/tokenizer")
-    np.save(place / "n.npy", WHOLE["npy"].astype(np.int64))
-    for part, ids in enumerate(np.array_split(WHOLE["flat"], 2)):
-        ids.astype("<u4").tofile(place / f"f{part}.bin")
-    of = {"megatron": "m.bin", "datatrove": "d.ds", "npy": "n.npy", "flat": "f*.bin"}
-    return {
-        name: Tokenised(files=(str(place / file),), dtype="uint32" if name == "flat" else None)
-        for name, file in of.items()
-    }
+TEXTS, WHOLE = foreign.TEXTS, foreign.WHOLE
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    (tmp_path / "store").mkdir()
-    foreign.make_folder(tmp_path / "tokenised", write(tmp_path / "store"), Boundary(26, begins=False))
+    foreign.make_folder(tmp_path / "tokenised", foreign.write_four(tmp_path / "store"), Boundary(26, begins=False))
     return Place(tmp_path, tmp_path, recipe=RECIPE)
 
 

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from joyctl.data.build import begin_build, build, data_folder_for, partial_of
 from joyctl.data.folder import DataFolder, open_folder
+from joyctl.data.shards import open_source
 from joyctl.data.tokenise import inputs
 from joyctl.data.tokenise.heldout import bound, text_hash
 from joyctl.data.work import Reached, do_parts
@@ -362,3 +363,58 @@ def test_of_two_builds_at_once_the_second_waits(made: tuple[Recipe, DataFolder],
     one = build(recipe, tmp_path)
     for name in one.sources:
         assert texts_of(one, name) == texts_of(folder, name)
+
+
+def test_the_tokens_of_a_source_are_one_sequence_that_knows_its_documents(made: tuple[Recipe, DataFolder]) -> None:
+    _, folder = made
+    whole = open_source(folder.path, "web")
+    shards = sidecar(folder, "web")["shards"]
+    ids = np.concatenate([np.fromfile(folder.path / "sources" / "web" / s["path"], "<u2") for s in shards])
+    np.testing.assert_array_equal(whole.read(0, len(whole)), ids)
+    begins = np.flatnonzero(ids == sidecar(folder, "web")["boundary"]["token"])
+    np.testing.assert_array_equal(whole.document_starts(0, len(whole)), begins)
+
+
+def test_tokens_made_elsewhere_stand_beside_texts_and_stay_where_they_are(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    np.save(tmp_path / "theirs.npy", np.array([5, 6, 257, 7, 257], np.uint16))
+    texts = write_lines(tmp_path / "mine.jsonl", documents(9))
+    own = text_recipe(tokenizer, {"mine": str(texts), "theirs": str(texts)}, heldout={"share": 0})
+    theirs = {"category": "domain", "tokenised": {"files": str(tmp_path / "theirs.npy")}}
+    sources = {**own.model_dump()["sources"], "theirs": theirs}
+
+    def built(root: str, **said: Any) -> DataFolder:
+        changed = {**theirs, "tokenised": {**theirs["tokenised"], **said}}  # type: ignore[dict-item]
+        values = {**own.model_dump(), "sources": {**sources, "theirs": changed}}
+        return build(Recipe.model_validate(values), tmp_path / root, processes=1)
+
+    folder = built("data")
+    assert folder.sources["theirs"].tokens == 5 and folder.sources["theirs"].documents == 2
+    assert open_source(folder.path, "theirs").read(0, 5).tolist() == [5, 6, 257, 7, 257]
+    assert open_source(folder.path, "theirs").document_starts(0, 5).tolist() == [0, 3]
+    assert [path.name for path in (folder.path / "sources" / "theirs").iterdir()] == ["source.json"]
+    other = write_tokenizer(tmp_path / "other", more=1)
+    with pytest.raises(Refused, match=r"theirs\.npy is of tokenizer .*other"):
+        built("refused", tokenizer=str(other))
+    np.save(tmp_path / "theirs.npy", np.array([5, 300], np.uint16))
+    with pytest.raises(Refused, match=r"theirs\.npy: id 300 at position 1"):
+        built("beyond")
+
+
+def test_a_source_more_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    files = {name: str(write_lines(tmp_path / f"{name}.jsonl", documents(30, i))) for i, name in enumerate("abc")}
+    two = build(text_recipe(tokenizer, {name: files[name] for name in "ab"}), tmp_path / "data", processes=1)
+    write_lines(Path(files["b"]), documents(30, seed=7))  # changed since: its tokens are not those
+    said: list[str] = []
+    heard: list[Reached] = []
+    three = build(text_recipe(tokenizer, files), tmp_path / "data", said.append, processes=1, watch=heard.append)
+    assert said[0] == f"a: tokens of the same inputs are in {two.path.name}; linked"
+    assert heard[-1].documents == three.sources["b"].documents + three.sources["c"].documents
+    shard = Path("sources", "a", "train.bin")
+    assert (two.path / shard).samefile(three.path / shard) and three.sources["a"] == two.sources["a"]
+    fresh = build(text_recipe(tokenizer, files), tmp_path / "fresh", processes=1)
+    assert files_of(three.path) == files_of(fresh.path)
+    (two.path / shard).write_bytes(b"")  # one file under two names
+    other = build(text_recipe(tokenizer, {name: files[name] for name in "ac"}), tmp_path / "data", processes=1)
+    assert other.sources["a"] == two.sources["a"] and (other.path / shard).stat().st_size > 0

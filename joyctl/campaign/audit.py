@@ -6,13 +6,13 @@ checked before anything is queued. Seven checks of each branch, in this order:
     learning rate   its first step has the LR that the trunk's next step would have; under `continue` so has every later
     step            its parent ends where it begins, and the chain of parents leads to step 0 or to the base
     data cursor     its order of rows is its parent's up to the branch, and no source's cursor moves there
-    unseen rows     how much it shows again; a failure only above the recipe's own cap, `max_epochs`
+    unseen rows     how much it shows again; a failure only above what the recipe allows, `max_epochs`
     tokenizer       one tokenizer and one set of tokens along the chain; the model has a row for every token
     control         its matched control is planned: same seeds, phase and protocol
     optimizer       optimizer, network and batch are the parent's: a checkpoint would silently bring its own
 
 Rows shown again are a warning: up to four epochs cost next to nothing (Muennighoff et al., arXiv 2305.16264), and a
-recipe that wants less says so by `max_epochs`.
+recipe that wants less, or more, says so by `max_epochs`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from joyctl.campaign.caps import most_epochs
 from joyctl.campaign.plan import Plan
 from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import OrderPhase, OrderSpec, RunSpec, SegmentSpec
@@ -177,15 +178,15 @@ class _Auditor:
         for name in sorted(end):
             rows, shown = spec.order.rows[name], end[name]
             repeated = max(0, shown - max(rows, before[name]))
-            source = self.plan.recipe.sources.get(name)
-            cap = source.max_epochs if source else None
+            recipe = self.plan.recipe
+            cap = most_epochs(recipe, name) if name in recipe.sources else None
             if cap is not None and shown > cap * rows + 2 and shown > before[name]:  # the deal rounds to a row, twice
-                above.append(f"{name} is seen {shown / rows:.1f} times, {cap:g} are allowed")
+                above.append(f"{name} is seen {shown / rows:.1f} times, {float(cap):g} are allowed")
             elif repeated:
                 again.append(f"{name} {repeated * length:,} tokens ({shown / rows:.2f} epochs)")
                 most = max(most, shown / rows)
         if above:
-            remedy = "Raise sources.<name>.max_epochs, give it less weight, or shorten the phase."
+            remedy = "Raise max_epochs of the source or of data, give it less weight, or shorten the phase."
             return "failure", "; ".join(above), remedy
         if again:
             costs = "Up to 4 epochs cost next to nothing" if most <= MAX_EPOCHS else "More than 4 epochs cost quality"

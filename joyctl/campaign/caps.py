@@ -57,15 +57,17 @@ def phase_limits(
 def check(
     recipe: Recipe, tokens: Mapping[str, int], first: int, base: Mapping[str, Fraction], runs: Iterable[Asked]
 ) -> None:
-    """Raise RecipeError for every source that any of `runs` would show more often than its cap.
+    """Raise RecipeError for every source that any of `runs` would show more often than its own cap or the recipe's.
 
     Counted in rows, by the weights that are dealt; the last row or two of the deal are not.
     """
-    rows = _source_rows(recipe, tokens)
-    capped = {name: cap for name, cap in _caps(recipe).items() if rows.get(name)}
+    rows, seen = _source_rows(recipe, tokens), _seen(recipe)
+    # Most sources are larger than what a whole run reads: no mix shows them too often.
+    whole = sum(_rows(recipe, first, 0.0))
+    caps = {name: most_epochs(recipe, name) for name in recipe.sources if rows.get(name)}
+    capped = {name: cap for name, cap in caps.items() if seen.get(name, 0) + whole > cap * rows[name]}
     if not capped:
         return
-    seen = _seen(recipe)
     trunk = _dealt(base)
     over: dict[str, list[str]] = {}
     for run in runs:
@@ -76,15 +78,26 @@ def check(
             if shown > cap * rows[name]:
                 over.setdefault(name, []).append(f"{run.name} {float(shown / rows[name]):.2f}")
     if over:
+        own = _caps(recipe)
         problems = [
             Problem(
                 f"recipe {recipe.name}",
-                f"sources.{name}.max_epochs",
-                f"{float(capped[name]):g}, but the source would be seen more often, in {_some(found)} times",
+                f"sources.{name}.max_epochs" if name in own else "data.max_epochs",
+                f"{float(capped[name]):g}, but {'the source' if name in own else name} would be seen more often, in "
+                f"{_some(found)} times",
             )
             for name, found in over.items()
         ]
         raise RecipeError(problems, hint=REMEDY)
+
+
+def most_epochs(recipe: Recipe, name: str) -> Fraction:
+    """How often a run may see a source at most: its own `max_epochs`, else the recipe's.
+
+    The recipe's only refuses; it bends no share as a source's own does.
+    """
+    own = recipe.sources[name].max_epochs
+    return Fraction(str(recipe.data.max_epochs if own is None else own))
 
 
 def _some(found: list[str]) -> str:

@@ -16,7 +16,7 @@ from joyctl.cli import mixscreen
 from joyctl.cli.costscreen import outlook_lines, plan_outlook
 from joyctl.cli.planjson import lr_at_branch, planned_claim, planned_sights, segment_of, shares_of, totals_of
 from joyctl.cli.shortlist import Left, shortlist
-from joyctl.data.ledger import source_use
+from joyctl.data.ledger import repeat_words, source_use
 from joyctl.launch.prepare import Prepared
 from joyctl.recipe.cluster import Cluster
 from joyctl.recipe.types import Recipe
@@ -82,8 +82,10 @@ def print_plan(
     for line in prepared.shared.words(plan):
         out.print(f"\n {line}")
     totals = totals_of(prepared)
-    uses = [source_use(segment, None) for run in plan.runs if (segment := segment_of(prepared, run))]
-    if any(u.epochs > MAX_EPOCHS for use in uses for u in use.values()):
+    uses = {_short(run): source_use(s, run.branch_step) for run in plan.runs if (s := segment_of(prepared, run))}
+    for i, line in enumerate(repeat_words(uses)):
+        out.print(f"          {line}" if i else f"\n again    {line}", soft_wrap=True)
+    if any(u.epochs > MAX_EPOCHS for use in uses.values() for u in use.values()):
         out.print(Text(f"\n more than {MAX_EPOCHS:g} epochs of a source: repetition starts to cost", style="red"))
     if totals["tokens_if_separate"]:
         ratio = totals["tokens_if_separate"] / max(totals["tokens"], 1)

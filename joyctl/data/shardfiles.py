@@ -10,7 +10,7 @@ from joyctl.data.verified import changed_ns, digest_of, remembered_digest
 from joyctl.errors import Missing
 
 REMOTE = "remote"
-"""Folder of a data folder for copies of files that lie in an object store, unless the recipe names another."""
+"""Folder of copies of remote files in a data folder."""
 CHECKED = "checked"
 """Folder of digests that had to be computed again, in a data folder or a cache of copies."""
 

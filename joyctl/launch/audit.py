@@ -6,6 +6,7 @@ On disk are looked at:
     metrics      of the same: the last line is of its last step, with the LR and the rows that the plan says
     data         the tokens of every source: of the planned size
     a base       that was trained elsewhere: joyctl.train.inspect
+    documents    whether all sources tell where theirs begin: joyctl.launch.documents
 
 With `digests` the SHA-256 of checkpoints, tokens and tokenizer are computed as well, which takes the time of reading
 every byte of them; without, a byte that flipped is not seen.
@@ -27,6 +28,7 @@ from joyctl.data.shardfiles import check_files
 from joyctl.data.sidecar import SIDECAR, read_sidecar
 from joyctl.errors import Missing, Refused
 from joyctl.launch.disk import last_metrics
+from joyctl.launch.documents import check_documents
 from joyctl.launch.prepare import Prepared
 from joyctl.store import dcp, layout
 
@@ -44,7 +46,7 @@ def audit_campaign(prepared: Prepared, *, digests: bool) -> tuple[Checked, ...]:
         vocab_size=data.vocab_size,
     )
     on_disk = [*_trained(prepared, digests), *_data(prepared, digests), *_base(prepared, digests)]
-    return (*audit(prepared.plan, known), *grouped(on_disk))
+    return (*audit(prepared.plan, known), *grouped([*on_disk, *check_documents(prepared)]))
 
 
 def damaged(checked: tuple[Checked, ...]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from joyctl.campaign.spec import EvalSpec, RunSpec
 from joyctl.recipe.types import SuiteTask
 from joyctl.report.estimate import Estimate, Term, combined
 from joyctl.report.pairing import check_pairable, seed_rows
-from joyctl.report.results import CampaignResults, Key, MissingScore, Score
+from joyctl.report.results import CampaignResults, CleanScore, Key, MissingScore, Score
 from joyctl.store.fingerprint import fingerprint
 
 RESCALED = "rescaled"
@@ -62,6 +62,8 @@ class Composite:
     metric: str = RESCALED
     filter: str = "none"
     higher_is_better: bool = True
+    clean: CleanScore | None = None
+    """None where no overlap check has looked for all of its benchmarks."""
 
     @property
     def key(self) -> Key:

@@ -22,6 +22,22 @@ Family = Literal["headline", "other", "reference"]
 
 
 @dataclass(frozen=True)
+class CleanDelta:
+    """The same difference on the items that do not stand in the training data."""
+
+    n: int
+    """Clean items."""
+    found: int
+    """Items that stand in the training data."""
+    delta: float
+    stderr: float
+    low: float
+    high: float
+    verdict: Verdict
+    """What it would be had all items been these, corrected over as many comparisons."""
+
+
+@dataclass(frozen=True)
 class Delta:
     """A score minus its matched control's, in the score's own unit (a fraction, or bits per byte)."""
 
@@ -62,6 +78,8 @@ class Delta:
     """Runs averaged."""
     trunks: int
     """Base runs among them; with one, the interval holds no noise between base runs."""
+    clean: CleanDelta | None = None
+    """None where no overlap check has looked for all of its tasks."""
 
     @property
     def key(self) -> Key:

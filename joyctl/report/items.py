@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from joyctl.report.bulk import Bulk, read_bulk
 from joyctl.report.estimate import Estimate, Floats, Ints, ratio
@@ -55,6 +57,16 @@ class Items:
     def denominator(self, metric: str) -> Floats:
         """What is summed over items below the fraction: ones, or bytes."""
         return self.columns[RATIOS[metric][1]] if metric in RATIOS else np.ones(len(self))
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Items:
+        """Those for which `kept`, shape (items,), is true; clusters without any of them are gone."""
+        keys, hashes = tuple(compress(self.keys, kept)), tuple(compress(self.hashes, kept))
+        clusters = np.unique(self.clusters[kept], return_inverse=True)[1].astype(np.int64)
+        return Items(keys, hashes, clusters, self.columns_of(kept))
+
+    def columns_of(self, kept: npt.NDArray[np.bool_]) -> dict[str, Floats]:
+        """The columns of those items alone."""
+        return {name: column[kept] for name, column in self.columns.items()}
 
     def estimate(self, metric: str) -> Estimate:
         """The score itself, with its clustered standard error."""

@@ -10,6 +10,8 @@ from typing import Any
 from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.spec import Protocol, RunSpec
 from joyctl.errors import Refused
+from joyctl.report.leaks import together
+from joyctl.report.ledger import RunLedger
 from joyctl.report.pairing import check_one_protocol
 from joyctl.report.references import without_references
 from joyctl.report.results import CampaignResults, MissingScore
@@ -203,6 +205,7 @@ def _renamed(results: CampaignResults, names: Mapping[str, str]) -> CampaignResu
         scores=tuple(replace(score, run=new(score.run)) for score in results.scores),
         missing=tuple(replace(lack, run=new(lack.run)) for lack in results.missing),
         scorings=tuple(replace(scoring, run=new(scoring.run)) for scoring in results.scorings),
+        ledger=tuple(replace(one, run=new(one.run)) for one in results.ledger),
     )
 
 
@@ -218,6 +221,10 @@ def _joined(named: Mapping[str, CampaignResults], parts: Sequence[CampaignResult
         for run in each.runs:
             runs.setdefault(run.id, run)
     expected = tuple(dict.fromkeys(name for each in parts for name in each.expected))
+    ledger: dict[str, RunLedger] = {}
+    for each in parts:
+        for one in each.ledger:
+            ledger.setdefault(one.run, one)
     questions = dict.fromkeys(each.hypothesis for each in parts if each.hypothesis)
     return CampaignResults(
         campaign=" + ".join(named),
@@ -230,6 +237,9 @@ def _joined(named: Mapping[str, CampaignResults], parts: Sequence[CampaignResult
         missing=_missing(parts, tasks, source),
         protocols={digest: found for each in parts for digest, found in each.protocols.items()},
         scorings=tuple(s for i, each in enumerate(parts) for s in each.scorings if source.get((s.run, s.task)) == i),
+        attention=tuple(dict.fromkeys(said for each in parts for said in each.attention)),
+        ledger=tuple(ledger.values()),
+        leaks=together([each.leaks for each in parts]),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from joyctl.campaign.documents import APART, JOINED
 from joyctl.campaign.protocol import protocol_words
 from joyctl.report.aggregate import RESCALED
 from joyctl.report.items import GOLD_BITS
@@ -132,7 +133,7 @@ def chance_notes(report: Report) -> list[str]:
 
 
 def scoring_notes(report: Report) -> list[str]:
-    """What went otherwise than a benchmark means it: cut prompts, few items, code that nothing confined."""
+    """What went otherwise than meant: cut prompts, few items, code that nothing confined, documents not apart."""
     results, ours = report.results, without_references(report.results)
     lines = []
     protocols = {score.task: results.protocols.get(score.protocol, {}) for score in ours.scores}
@@ -157,7 +158,7 @@ def scoring_notes(report: Report) -> list[str]:
         whole = len(runs) == sum(scoring.task == task for scoring in results.scorings)
         where = "in every run" if whole else f"in {', '.join(runs)}"
         lines.append(f"{task}: generated code ran unprotected {where} (--unsafe-code)")
-    return lines
+    return lines + [f"training: {said}" for said in results.attention if said not in (APART, JOINED)]
 
 
 def alone_note(report: Report) -> list[str]:

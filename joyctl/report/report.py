@@ -10,6 +10,7 @@ from joyctl.campaign.spec import Protocol
 from joyctl.report.aggregate import Composite, composites
 from joyctl.report.chance import PROXIES, AtChance, at_chance
 from joyctl.report.claim import Claim, claim
+from joyctl.report.clean import clean_composites, with_clean, with_clean_scores
 from joyctl.report.conclusion import conclude
 from joyctl.report.cost import Cost, campaign_cost
 from joyctl.report.curve import DurationCurve, duration_curve
@@ -90,7 +91,7 @@ def of_results(results: CampaignResults, cost: Cost | None = None) -> Report:
 
     Raises Refused when runs do not share items or protocol.
     """
-    results = admit(results)
+    results = with_clean_scores(admit(results))
     check_one_phase_protocol(results.runs)
     check_one_protocol(without_references(results).scores, results.protocols)
     made, lacking = composites(results)
@@ -109,8 +110,10 @@ def of_results(results: CampaignResults, cost: Cost | None = None) -> Report:
     further = proxy_columns(every, labels, tuple(PROXY_UNITS))
     categories = category_columns(results, every)
     headline = {column.key for column in (*shown, *proxies)}
-    deltas = run_deltas(results, made, headline)
-    averages = variant_deltas(results, made, headline)
+    made = clean_composites(results, made)
+    deltas, averages = with_clean(
+        results, made, headline, run_deltas(results, made, headline), variant_deltas(results, made, headline)
+    )
     lines = rows(results, made, averages, (*shown, *categories, *further))
     # What is said of the campaign is said of its runs; a reference has its row, and nothing else rests on it.
     ours, own_lines = without_references(results), tuple(row for row in lines if not row.is_reference)

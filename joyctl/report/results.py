@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,29 @@ from joyctl.errors import Missing
 from joyctl.recipe.types import SuiteTask
 from joyctl.report.facts import expected_and_found, names
 from joyctl.report.items import Items, Known, TornItems, read_items
+from joyctl.report.leaks import Leaks, read_leaks
+from joyctl.report.ledger import RunLedger, Segments, read_ledger
 from joyctl.report.status import run_status
 from joyctl.store import layout
 from joyctl.store.campaign import read_campaign_json
 
 Key = tuple[str, str, str]
 """(task, metric, filter): which score."""
+
+
+@dataclass(frozen=True, eq=False)
+class CleanScore:
+    """A score on those items that do not stand in the training data."""
+
+    value: float
+    stderr: float
+    """Clustered, as for all items."""
+    n: int
+    """Clean items."""
+    found: int
+    """Items that stand in the training data."""
+    items: Items | None = None
+    """The clean ones; None of a composite, whose members have them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,8 @@ class Score:
     """Digest of how it was scored; scores of one task compare only within one protocol."""
     higher_is_better: bool
     items: Items
+    clean: CleanScore | None = None
+    """None where no overlap check has looked for all of its tasks."""
     compared_as: str | None = None
     """Of a reference whose protocol is the runs' in all but the model's own parts: the runs' protocol."""
 
@@ -111,6 +131,12 @@ class CampaignResults:
     """Of every task of every run that has scores."""
     model_parts: tuple[ModelPart, ...] = ()
     """What of the protocol is otherwise for references (joyctl.report.references)."""
+    attention: tuple[str, ...] = ()
+    """What trainings say of the documents of a row (joyctl.campaign.documents), each once."""
+    ledger: tuple[RunLedger, ...] = ()
+    """What runs have seen of their sources; of those that train, as far as their segment.json can be read."""
+    leaks: Leaks | None = None
+    """Which items stand in the training data; None where no training is known."""
 
     @property
     def suite(self) -> Mapping[str, SuiteTask]:
@@ -199,6 +225,7 @@ def read_campaign(folder: Path) -> CampaignResults:
                 got = _scores(layout.run_folder(folder, name) / "eval" / task, name, result, known)
                 scores += got[0]
                 missing += [MissingScore(name, task, reason) for reason in got[1]]
+    trained = Segments(folder)
     return CampaignResults(
         campaign=str(campaign.get("campaign", folder.name)),
         hypothesis=str(campaign.get("hypothesis", "")),
@@ -210,7 +237,18 @@ def read_campaign(folder: Path) -> CampaignResults:
         missing=tuple(missing),
         protocols=protocols,
         scorings=tuple(scorings),
+        attention=tuple(dict.fromkeys(said for name in sorted(segments) if (said := _attention(folder / name)))),
+        ledger=read_ledger(trained, runs),
+        leaks=read_leaks(trained.of(runs)),
     )
+
+
+def _attention(here: Path) -> str | None:
+    """What a trained segment says of the documents of its rows; None from before it was said, or from a torn marker."""
+    try:
+        return str(json.loads(layout.marker(here, "train").read_bytes())["attention"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _run_spec(folder: Path, name: str) -> RunSpec | str:

@@ -155,7 +155,7 @@ class Ends:
         starts = np.frombuffer(self._starts[first : last + 1], "<i8")
         if last == self._sequences:  # the last document ends where nothing begins
             starts = np.append(starts, self._tokens * self._width)
-        ends: npt.NDArray[np.int64] = (starts if len(starts) == len(begins) else starts[begins - first]) // self._width
+        ends: npt.NDArray[np.int64] = starts[begins - first] // self._width
         return ends
 
 

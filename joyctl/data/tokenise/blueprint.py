@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from joyctl.data import tokenizers
+from joyctl.data.formats import expand
 from joyctl.data.tokenise.inputs import Piece, Planned, plan_source
+from joyctl.data.tokenise.taken import take
 from joyctl.data.tokenizer_files import require_tokenizer
 from joyctl.errors import Missing
 from joyctl.recipe.types import Heldout, Recipe, Source
@@ -32,9 +34,11 @@ class Blueprint:
     vocab_size: int
     dtype: str
     special: tokenizers.Special
-    cache: str | None
-    """Where copies of remote files of tokens go, if not into the folder."""
     parts: tuple[Planned, ...]
+    cache: str | None = None
+    """Where copies of remote files go, if not into the folder itself."""
+    taken: dict[str, str] = field(default_factory=dict)
+    """Sources that are there already, with no parts, and the finished folders that they come from."""
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
@@ -60,7 +64,7 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     """Look at the tokenizer and all inputs, cut them into parts and write that down in `folder`.
 
     What parts were done for inputs that have not changed stays done. Raises Missing for inputs that are not there,
-    Refused for files of tokens that another tokenizer made.
+    Refused for tokens of another tokenizer.
     """
     assert recipe.data.tokenizer is not None
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,13 +74,17 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     special = tokenizers.special(folder / "tokenizer")
     heldout = recipe.data.heldout
     parts: list[Planned] = []
+    taken: dict[str, str] = {}
     for name, source in recipe.sources.items():
+        if source.tokenised is not None:
+            files = expand(source.tokenised)
+            require_tokenizer(source.tokenised, files, recipe.data.tokenizer, folder / "tokenizer", tokenizers.resolve)
         own = [VERSION, digest, asdict(special), heldout.model_dump(mode="json"), origin(source)]
         planned = plan_source(name, source, own)
-        if source.tokenised is not None:
-            files = [piece.path for part in planned for piece in part.pieces]
-            require_tokenizer(source.tokenised, files, recipe.data.tokenizer, folder / "tokenizer", tokenizers.resolve)
-        parts += planned
+        if planned and (other := take(planned, folder, final.parent)) is not None:
+            taken[name] = other
+        else:
+            parts += planned
     blueprint = Blueprint(
         path=str(final),
         settings=settings_of(recipe),
@@ -85,8 +93,9 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
         vocab_size=vocab_size,
         dtype="uint16" if vocab_size <= 1 << 16 else "uint32",
         special=special,
-        cache=recipe.data.cache,
         parts=tuple(parts),
+        cache=recipe.data.cache,
+        taken=taken,
     )
     write_json(folder / FILE, {**asdict(blueprint), **_dumped(blueprint)})
     return blueprint

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from joyctl.data.folder import MARKER, SourceFacts, digest, tasks_digest, tokenizer_digest
 from joyctl.data.heldouttasks import refresh_heldout
-from joyctl.data.sidecar import SIDECAR, Boundary, Shard, describe, source_digest
+from joyctl.data.sidecar import SIDECAR, Shard, describe, source_digest
 from joyctl.data.tokenise import heldout
 from joyctl.data.tokenise.blueprint import FILE
 from joyctl.data.tokenise.inputs import Planned
+from joyctl.data.tokenise.taken import inputs_digest
+from joyctl.data.tokenise.work import DONE, Made, Tokenising, boundary
 from joyctl.errors import Missing
 from joyctl.store.files import fsync_folder, sha256_file, write_json, write_text
-
-if TYPE_CHECKING:
-    from joyctl.data.tokenise.work import Made, Tokenising
 
 _HELDOUT = "heldout.jsonl"
 
@@ -50,8 +49,6 @@ def finish(work: Tokenising) -> None:
 
 def hand_over(folder: Path, final: Path) -> None:
     """Take away what only the build needed and rename; everything else is on the disk by now."""
-    from joyctl.data.tokenise.work import DONE
-
     shutil.rmtree(folder / DONE, ignore_errors=True)
     (folder / FILE).unlink(missing_ok=True)
     for here, _, files in os.walk(folder):
@@ -64,10 +61,14 @@ def hand_over(folder: Path, final: Path) -> None:
 
 
 def _source(work: Tokenising, name: str, tokenizer_sha256: str) -> SourceFacts:
+    place = work.folder / "sources" / name
+    if name in work.blueprint.taken:
+        about = {**json.loads((place / SIDECAR).read_bytes()), "tokenizer_sha256": tokenizer_sha256}
+        write_json(place / SIDECAR, about)
+        return SourceFacts(about["tokens"], about["documents"], about["sha256"])
     parts = [part for part in work.blueprint.parts if part.source == name]
     made = {part: found for part in parts if (found := work.made(part)) is not None}
     shards = [each.shard for each in made.values() if each.shard is not None]
-    place = work.folder / "sources" / name
     if not shards:
         where = next((piece.path for part in parts for piece in part.pieces), "its files")
         held = sum(each.heldout for each in made.values())
@@ -81,26 +82,23 @@ def _source(work: Tokenising, name: str, tokenizer_sha256: str) -> SourceFacts:
         documents=sum(shard.documents for shard in shards),
         sha256=source_digest(shards),
     )
-    heldout_facts = _held_out(work, parts, made, place) if parts[0].kind != "tokenised" else None
+    text = parts[0].kind != "tokenised"
+    held_out = _held_out(work, parts, made, place) if text else None
+    place.mkdir(parents=True, exist_ok=True)
+    _clean(place, shards, held_out=bool(held_out and held_out["documents"]))
     about = describe(
         name,
         shards,
         tokenizer_sha256=tokenizer_sha256,
-        boundary=_boundary(work, parts),
-        heldout=heldout_facts,
+        boundary=boundary(work.blueprint, parts[0].kind),
+        heldout=held_out,
         cache=work.blueprint.cache,
     )
-    place.mkdir(parents=True, exist_ok=True)
-    _clean(place, shards, held_out=heldout_facts is not None and heldout_facts["documents"] != 0)
-    write_json(place / SIDECAR, {**about, "empty": sum(each.empty for each in made.values())})
+    about["inputs"] = inputs_digest(parts)
+    if text:
+        about["empty"] = sum(each.empty for each in made.values())
+    write_json(place / SIDECAR, about)
     return facts
-
-
-def _boundary(work: Tokenising, parts: Sequence[Planned]) -> Boundary:
-    special = work.blueprint.special
-    if special.bos is not None and parts[0].kind != "tokenised":
-        return Boundary(special.bos, begins=True)
-    return Boundary(special.eos, begins=False)  # of tokens made elsewhere: what the tokenizer would say
 
 
 def _held_out(work: Tokenising, parts: Sequence[Planned], made: dict[Planned, Made], place: Path) -> dict[str, object]:

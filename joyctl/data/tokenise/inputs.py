@@ -64,7 +64,7 @@ def plan_source(name: str, source: Source, settings: object) -> list[Planned]:
     Raises Missing for files that are not there or of no known kind, and for a dataset that does not load.
     """
     if source.tokenised is not None:
-        return _planned(name, "tokenised", [([p], p.size) for p in _tokenised(source.tokenised)], settings)
+        return _planned(name, "tokenised", _tokenised(source.tokenised), settings)
     assert source.text is not None  # the recipe's own check
     if source.text.dataset is not None:
         return _planned(name, "dataset", [([p], 0) for p in _dataset(name, source.text)], settings)
@@ -156,10 +156,17 @@ def _cut(file: Piece, size: int) -> Iterator[tuple[Piece, int]]:
         yield piece, file.size // number
 
 
-def _tokenised(spec: Tokenised) -> list[Piece]:
-    from joyctl.data import formats
+def _tokenised(spec: Tokenised) -> list[Gathered]:
+    """Every file of tokens, with what lies beside it and belongs to it."""
+    from joyctl.data import formats, remote
+    from joyctl.data.formats.names import beside, format_of
 
-    return [stat(path) for path in formats.expand(spec)]
+    parts: list[Gathered] = []
+    for path in formats.expand(spec):
+        there = remote.exists if remote.is_url(path) else lambda name: Path(name).is_file()
+        pieces = [stat(path), *(stat(name) for name in beside(path, format_of(path, spec)) if there(name))]
+        parts.append((pieces, pieces[0].size))
+    return parts
 
 
 def _dataset(name: str, text: Text) -> list[Piece]:

@@ -129,13 +129,16 @@ class Tokenising:
 
     def _index(self, part: Planned, progress: Progress) -> Made:
         """Facts of a file of tokens, which stays where it is."""
-        from joyctl.data import formats
+        from joyctl.data.formats import facts_of
 
         drawn = self.blueprint
-        spec, cache = drawn.sources[part.source].tokenised, Path(drawn.cache or self.folder / REMOTE)
+        spec = drawn.sources[part.source].tokenised
         assert spec is not None
-        path, boundary = part.pieces[0].path, Boundary(drawn.special.eos, begins=False)
-        return Made(formats.facts_of(path, spec, drawn.vocab_size, progress, boundary=boundary, cache=cache))
+        cache = self.folder / REMOTE if drawn.cache is None else Path(drawn.cache)
+        made = facts_of(
+            part.pieces[0].path, spec, drawn.vocab_size, progress, boundary=boundary(drawn, part.kind), cache=cache
+        )
+        return Made(made)
 
     def _tokenise(self, part: Planned, progress: Progress) -> Made:
         whole = sum(other.source == part.source for other in self.blueprint.parts) == 1
@@ -161,6 +164,13 @@ class Tokenising:
         write_text(self.kept(part), heldout.to_lines(texts.kept))
         made = Shard(name, "joyctl", self.blueprint.dtype, 0, tokens, documents, size, digest.hexdigest())
         return Made(made if tokens else None, texts.heldout, texts.empty)
+
+
+def boundary(drawn: blueprint.Blueprint, kind: str) -> Boundary:
+    """How ids tell where documents begin: as joyctl encloses them; of tokens made elsewhere, where each has an end."""
+    if drawn.special.bos is not None and kind != "tokenised":
+        return Boundary(drawn.special.bos, begins=True)
+    return Boundary(drawn.special.eos, begins=False)
 
 
 class _Texts:

@@ -8,8 +8,9 @@ A campaign of which nothing was ever submitted is read from its files alone, and
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from joyctl.errors import Missing
@@ -55,8 +56,14 @@ def look(campaign: Path, slurm: Slurm = call, before: Look | None = None) -> Loo
 
     Raises Missing when `campaign` is no campaign's folder. That Slurm does not answer is only noted.
     """
+    return look_at(campaign, read_facts(campaign), partial(_again, campaign), slurm, before)
+
+
+def look_at(
+    campaign: Path, facts: Sequence[Facts], again: Callable[[Facts], Facts], slurm: Slurm, before: Look | None = None
+) -> Look:
+    """As `look`, of what `facts` are about; `again` reads one of them anew. The ledger is `campaign`'s."""
     ledger, now = Ledger(campaign), time.time()
-    facts = read_facts(campaign)
     clock = time.strftime("%H:%M:%S", time.localtime(now))
     if not ledger.exists:
         return Look([status_of(f) for f in facts], f"read from files at {clock}", on_cluster=False)
@@ -70,7 +77,7 @@ def look(campaign: Path, slurm: Slurm = call, before: Look | None = None) -> Loo
     gone = _left(open_, queue, now)
     # What left the queue may have written its marker since the files were read.
     left = {array.manifest.elements[index].folder for array, index in gone}
-    facts = [_again(campaign, f) if f.folder in left else f for f in facts]
+    facts = [again(f) if f.folder in left else f for f in facts]
     done = {(f.folder, stage) for f in facts for stage in f.done}
     gone = [(a, i) for a, i in gone if a.manifest.elements[i].key not in done]
     known = {job: r for job, r in (before.records if before is not None else {}).items() if job not in (queue or {})}

@@ -1,0 +1,176 @@
+"""What a report says of the data: rows shown again, logs that are not as planned, items found in the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from joyctl.data.ledger import repeat_words
+from joyctl.report.deltas import Delta
+from joyctl.report.ledger import RunLedger, SourceLine
+from joyctl.report.references import without_references
+from joyctl.report.report import Report
+from joyctl.report.results import CampaignResults, Key, Score
+from joyctl.report.sheet import Column
+
+LEDGER_HEAD = ("run", "source", "trunk", "phase", "epochs", "again", "from step", "seen so far")
+"""Tokens, but for epochs and steps."""
+ITEMS_HEAD = ("task", "items", "found", "too short to tell", "in")
+CLEAN_HEAD = ("run", "score", "items", "clean", "all items", "clean items")
+VERDICTS = "verdicts are those of all items"
+
+
+def data_notes(report: Report) -> list[str]:
+    """What a reader must know of the data beside the numbers; nothing of a campaign that tells of no training."""
+    return [*_ledger_notes(report.results.ledger), *_leak_notes(report)]
+
+
+def ledger_lines(ledger: Sequence[RunLedger]) -> list[tuple[str, ...]]:
+    """A line for every run and source, under LEDGER_HEAD."""
+    return [
+        (
+            one.run,
+            line.source,
+            f"{line.planned.trunk:,}",
+            f"{line.planned.phase:,}",
+            f"{line.planned.epochs:.2f}",
+            f"{line.planned.repeated:,}" if line.planned.repeated else "–",
+            f"{line.planned.first_repeat_step:,}" if line.planned.first_repeat_step is not None else "–",
+            seen_words(one, line),
+        )
+        for one in ledger
+        for line in one.sources
+    ]
+
+
+def seen_words(one: RunLedger, line: SourceLine) -> str:
+    """What the log says of a source: `as planned` for a whole run, else how much until which step."""
+    if line.realised is None:
+        return "nothing yet"
+    if one.step >= one.end_step and line.realised.tokens == line.planned.tokens:
+        return "as planned"
+    return f"{line.realised.tokens:,} by step {one.step:,}"
+
+
+def items_lines(results: CampaignResults) -> list[tuple[str, ...]]:
+    """A line for every task that was looked for and scored, under ITEMS_HEAD; those with items found first."""
+    leaks = results.leaks
+    if leaks is None:
+        return []
+    scored = dict.fromkeys(task for items in _distinct_items(results) for task in items)
+    lines = []
+    for task in sorted(scored, key=lambda name: -len(leaks.tasks[name].found) if name in leaks.tasks else 1):
+        if (known := leaks.tasks.get(task)) is not None:
+            sources = sorted({name for names in known.found.values() for name in names})
+            lines.append(
+                (task, f"{known.n:,}", f"{len(known.found):,}", f"{known.too_short:,}", ", ".join(sources) or "–")
+            )
+    return lines
+
+
+def clean_lines(report: Report) -> list[tuple[str, ...]]:
+    """A line for every variant and headline score with items found, under CLEAN_HEAD: differences, controls' scores."""
+    lines = []
+    for column in report.columns:
+        for row in report.rows:
+            cell = row.cells[column.key]
+            if (delta := cell.delta) is not None and delta.clean is not None and delta.clean.found:
+                clean, n = delta.clean, delta.n
+                whole = f"{_interval(column, delta.delta, delta.low, delta.high)} {delta.mark}"
+                part = f"{_interval(column, clean.delta, clean.low, clean.high)} {_clean_mark(delta)}"
+                lines.append((row.variant, column.label, f"{n:,}", f"{clean.n:,}", whole, part))
+            elif row.is_control and (found := _own(report, row.variant, column.key)):
+                whole, part = (column.amount(value, "-") for value in _means(found))
+                first = found[0]
+                n = first.clean.n if first.clean else 0
+                lines.append((row.variant, column.label, f"{first.n:,}", f"{n:,}", whole, part))
+    return lines
+
+
+def _ledger_notes(ledger: Sequence[RunLedger]) -> Iterator[str]:
+    for said in repeat_words({one.run.removesuffix("/s0"): one.planned for one in ledger}):
+        yield f"rows shown again: {said}"
+    wrong = [one for one in ledger if one.differs]
+    if wrong:
+        names = ", ".join(one.run for one in wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        yield f"not trained on what was planned: {names} ({wrong[0].differs[0]}); see joyctl data ledger"
+
+
+def _leak_notes(report: Report) -> Iterator[str]:
+    leaks = report.results.leaks
+    if leaks is None or not report.results.scores:
+        return
+    if leaks.unknown is not None:
+        yield f"test items in the training data: {leaks.unknown}"
+        return
+    tasks = [task for items in _distinct_items(report.results) for task in items]
+    known = [task for task in dict.fromkeys(tasks) if task in leaks.tasks]
+    unknown = [task for task in dict.fromkeys(tasks) if task not in leaks.tasks and not task.startswith("heldout_")]
+    if known and not any(leaks.tasks[task].found for task in known):
+        count = sum(leaks.tasks[task].n for task in known)
+        yield f"test items in the training data: 0 of {count:,} found in {', '.join(leaks.sources)}"
+    for column in report.columns:
+        yield from _found_in(report, column)
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        yield f"test items in the training data: not looked for are those of {', '.join(unknown[:5])}{more}"
+    yield from _differing(report)
+
+
+def _found_in(report: Report, column: Column) -> Iterator[str]:
+    """`micro_code: 3 of 164 items found in code; clean 12.1 against 12.4 (control)`."""
+    leaks = report.results.leaks
+    scores = [s for s in without_references(report.results).scores if s.key == column.key and s.clean and s.clean.found]
+    if leaks is None or not scores or scores[0].clean is None:
+        return
+    items, clean = scores[0].items, scores[0].clean
+    sources = {name for task, doc in items.keys for name in leaks.tasks[task].found.get(doc, ())}
+    said = f"{column.label}: {clean.found:,} of {len(items):,} items found in {', '.join(sorted(sources))}"
+    control = next((row.variant for row in report.rows if row.is_control), None)
+    found = _own(report, control, column.key) if control is not None else []
+    if found:
+        whole, part = (column.amount(value, "-") for value in _means(found))
+        said += f"; clean {part} against {whole} ({control})"
+    yield said
+
+
+def _differing(report: Report) -> Iterator[str]:
+    """Headline differences that clean items would judge otherwise."""
+    labels = {column.key: column for column in report.columns}
+    for delta in report.averages:
+        clean = delta.clean
+        if clean is None or not clean.found or delta.key not in labels:
+            continue
+        if clean.verdict != delta.verdict or clean.delta * delta.delta < 0:
+            column = labels[delta.key]
+            whole = f"{column.amount(delta.delta)} {delta.mark}"
+            part = f"{column.amount(clean.delta)} {_clean_mark(delta)}"
+            yield f"{delta.run}, {column.label}: {whole} on all items, {part} on {clean.n:,} clean ones; {VERDICTS}"
+
+
+def _clean_mark(delta: Delta) -> str:
+    clean = delta.clean
+    if clean is None or clean.verdict == "no detectable difference":
+        return "·"
+    return "▲" if (clean.verdict == "higher") == delta.higher_is_better else "▼"
+
+
+def _own(report: Report, variant: str, key: Key) -> list[Score]:
+    """Scores of a variant's runs that have items found and a value without them."""
+    runs = {run.id for run in report.results.runs if run.variant == variant}
+    return [s for s in report.results.scores if s.run in runs and s.key == key and s.clean and s.clean.found]
+
+
+def _means(scores: Sequence[Score]) -> tuple[float, float]:
+    """(all items, clean items), averaged over seeds."""
+    clean = [score.clean.value for score in scores if score.clean]
+    return sum(score.value for score in scores) / len(scores), sum(clean) / len(clean)
+
+
+def _interval(column: Column, value: float, low: float, high: float) -> str:
+    return f"{column.amount(value)} [{column.amount(low)}, {column.amount(high)}]"
+
+
+def _distinct_items(results: CampaignResults) -> list[tuple[str, ...]]:
+    """Leaf tasks of every score, those of runs that share the names of their items once."""
+    keys = {id(score.items.keys): score.items.keys for score in without_references(results).scores}
+    return [tuple(dict.fromkeys(task for task, _ in each)) for each in keys.values()]
