@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joyctl.campaign.spec import OrderPhase, OrderSpec
+from joyctl.data.deal import deal
 from joyctl.data.order import Order
 from joyctl.data.shuffle import keys_of, permute
 
@@ -108,24 +111,6 @@ def test_another_trunk_seed_is_another_order() -> None:
     assert pairs(order((0, BASE), seed=1), 0, 200) != pairs(order((0, BASE), seed=0), 0, 200)
 
 
-@given(st.integers(1, 5_000), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
-def test_the_shuffle_is_a_permutation(n: int, key: int) -> None:
-    keys = np.array([key, 1, 2, 3, 4, 5], np.uint32)
-    assert sorted(permute(np.arange(n), n, keys)) == list(range(n))
-
-
-def test_the_shuffle_keeps_no_trace_of_the_order() -> None:
-    n = 100_003
-    y = permute(np.arange(n), n, np.array([11, 22, 33, 44, 55, 66], np.uint32)).astype(float)
-    sigma = n**-0.5
-    assert abs(np.corrcoef(np.arange(n), y)[0, 1]) < 5 * sigma
-    assert abs(np.corrcoef(y[:-1], y[1:])[0, 1]) < 5 * sigma
-    cells = np.histogram2d(np.arange(n), y, bins=64)[0]
-    expected = n / 64**2
-    assert 0.9 < ((cells - expected) ** 2 / expected).sum() / 63**2 < 1.1
-
-
 def test_the_order_is_the_same_on_every_machine() -> None:
     """Golden: a change here would silently change every result."""
     assert pairs(order((0, UP), seed=5), 0, 6) == GOLDEN
@@ -213,6 +198,41 @@ def test_far_rows_cost_what_near_ones_do() -> None:
     o = order((0, UP), rows=dict.fromkeys(UP, 2**31))
     rows = o.rows(10**9, 10**9 + 8)
     assert len(rows.row) == 8 and (rows.row < 2**31).all() and (rows.row >= 0).all()
+
+
+def test_a_source_of_more_rows_than_32_bits_count_is_shown_once_before_any_comes_again() -> None:
+    n = 7_800_000_000  # 1e12 tokens in rows of 128
+    o = order((0, {"web": 3, "code": 1}), rows={"web": n, "code": 2**32 + 1})
+    rows = o.rows(4 * n // 3 - 30_000, 4 * n // 3 + 30_000)
+    web = rows.source == o.names.index("web")
+    assert (rows.epoch[web] == np.sort(rows.epoch[web])).all() and set(rows.epoch[web].tolist()) == {0, 1}
+    assert rows.row[web].max() > 2**32 and (rows.row[web] < n).all()
+    for epoch in (0, 1):
+        mine = rows.row[web & (rows.epoch == epoch)]
+        assert len(np.unique(mine)) == len(mine) > 20_000
+        assert abs(mine.mean() / n - 0.5) < 5 / (12 * len(mine)) ** 0.5, "spread over the whole source"
+    first = o.rows(0, 60_000)
+    fresh = first.row[first.source == o.names.index("web")]
+    assert not np.intersect1d(fresh, rows.row[web & (rows.epoch == 0)]).size
+
+
+def test_its_memory_does_not_grow_with_the_tokens() -> None:
+    """A trillion tokens in rows of 4,096, twenty sources, two mixes of the longest period."""
+    names = [f"source{i}" for i in range(20)]
+    trunk, phase = ({name: w + i for i, name in enumerate(names)} for w in (3_267, 3_266))
+    trunk[names[0]] += 65_536 - sum(trunk.values())
+    phase[names[0]] += 65_535 - sum(phase.values())
+    far = 250_000_000
+    rows = dict.fromkeys(names, far // 20)
+    o = order((0, trunk), (far - 1_000_000, phase), rows=rows)
+    o.rows(far - 1_000_100, far - 995_900)  # what is imported and kept for good
+    deal.cache_clear()
+    tracemalloc.start()
+    o = order((0, trunk), (far - 1_000_000, phase), rows=rows)
+    o.rows(far, far + 4_096)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_500_000 and peak < 25_000_000
 
 
 GOLDEN: list[tuple[str, int, int]] = [

@@ -8,61 +8,70 @@ t * s = k + 1 - 1/(2n-2); of the rows that may be dealt the one due first is. Th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from heapq import heappop, heappush, heappushpop
 
 import numpy as np
 import numpy.typing as npt
 
+from joyctl.data.dealt import counts_early
+
 Int16 = npt.NDArray[np.int16]
 Int64 = npt.NDArray[np.int64]
+_DEALT_AT_ONCE = 2_048
+"""So long a period is dealt as fast as its counts are found without."""
 
 
-@dataclass(frozen=True)
 class Deal:
-    """One period of dealing rows to sources: 6 bytes a turn."""
+    """Rows dealt in proportion to integer weights, over and over; the period is their sum.
 
-    weights: Int64
-    """[sources] rows of every source in a period."""
-    source: Int16
-    """[period] which source gets the row."""
-    turns: npt.NDArray[np.int32]
-    """[period] the turns of source 0, rising, then those of source 1, ..."""
-    first: Int64
-    """[sources + 1] where each source's begin in `turns`."""
+    Raises ValueError for weights that are negative or sum to nothing. The turns are dealt when they are first asked
+    for, and then take 6 bytes each.
+    """
+
+    def __init__(self, weights: tuple[int, ...]) -> None:
+        if sum(weights) <= 0 or min(weights) < 0:
+            raise ValueError("a mix needs weights that are not negative and sum to something")
+        self.weights: Int64 = np.array(weights, np.int64)
+        """[sources] rows of every source in a period."""
+        self.period = sum(weights)
+
+    @cached_property
+    def source(self) -> Int16:
+        """[period] which source gets the row."""
+        return _turns(self.weights).astype(np.int16)
+
+    @cached_property
+    def turns(self) -> npt.NDArray[np.int32]:
+        """[period] the turns of source 0, rising, then those of source 1, ..."""
+        return np.argsort(self.source, kind="stable").astype(np.int32)
 
     def counts(self, n: int) -> Int64:
-        """Rows of every source among the first n."""
-        whole, rest = divmod(n, len(self.source))
+        """[sources] rows of every source among the first n."""
+        whole, rest = divmod(n, self.period)
+        if "source" not in self.__dict__ and self.period > _DEALT_AT_ONCE:
+            early = counts_early(self.weights, rest)
+            if early is not None:
+                return whole * self.weights + early
         counts: Int64 = whole * self.weights
-        if rest:
-            edges = self.first.tolist()
-            for i in range(len(counts)):
-                counts[i] += int(self.turns[edges[i] : edges[i + 1]].searchsorted(rest))
+        first = 0
+        for i, end in enumerate(np.cumsum(self.weights).tolist()):
+            counts[i] += int(self.turns[first:end].searchsorted(rest))
+            first = end
         return counts
 
     def sources(self, start: int, stop: int) -> Int16:
-        """Which source gets the turns start..stop-1 of a deal that repeats without end."""
-        period = len(self.source)
-        start, stop = start % period, start % period + stop - start
-        if stop <= period:
+        """Which source gets the turns start..stop-1 of all periods one after the other."""
+        start, stop = start % self.period, start % self.period + stop - start
+        if stop <= self.period:
             return self.source[start:stop]
-        return np.tile(self.source, -(-stop // period))[start:stop]
+        return np.tile(self.source, -(-stop // self.period))[start:stop]
 
 
 @lru_cache(maxsize=64)
 def deal(weights: tuple[int, ...]) -> Deal:
-    """The deal in proportion to integer weights; its period is their sum.
-
-    Raises ValueError for weights that are negative or sum to nothing.
-    """
-    if sum(weights) <= 0 or min(weights) < 0:
-        raise ValueError("a mix needs weights that are not negative and sum to something")
-    source = _turns(np.array(weights, np.int64)).astype(np.int16)
-    turns = np.argsort(source, kind="stable").astype(np.int32)
-    first = np.concatenate([[0], np.cumsum(weights)]).astype(np.int64)
-    return Deal(np.array(weights, np.int64), source, turns, first)
+    """The deal of these weights, which remembers its turns."""
+    return Deal(weights)
 
 
 def _turns(weights: Int64) -> Int64:

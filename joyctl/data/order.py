@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from joyctl.campaign.spec import OrderSpec
 from joyctl.data.deal import Deal
-from joyctl.data.deal import deal as deal_for
+from joyctl.data.deal import deal as deal_of
 from joyctl.data.shuffle import Int64, UInt32, keys_of, permute_parts
 
 
@@ -76,7 +76,7 @@ class Order:
             for name, weight in phase.weights.items():
                 if weight and not spec.rows.get(name):
                     raise ValueError(f"source '{name}' has weight but no rows")
-            deal = deal_for(tuple(phase.weights.get(name, 0) for name in self.names))
+            deal = deal_of(tuple(phase.weights.get(name, 0) for name in self.names))
             here = self._cursors(j - 1, phase.start_row) if j else self._seen
             before = spec.phases[j - 1] if j else None
             if before is not None and before.seed not in (0, phase.seed):

@@ -31,7 +31,7 @@ def keys_of(seed: int, stream: str, name: str, epoch: int) -> UInt32:
 
 
 def permute(x: Int64, n: int, keys: UInt32) -> Int64:
-    """Where the elements x of 0..n-1 go, elementwise, shape [len(x)]; n up to 2**63."""
+    """Where the elements x of 0..n-1 go, elementwise, shape [len(x)]; n below 2**63."""
     return permute_parts(x, [len(x)], [n], [keys])
 
 
