@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from joyctl.data.ledger import repeat_words
+from joyctl.report.aggregate import Composite
 from joyctl.report.deltas import Delta
 from joyctl.report.ledger import RunLedger, SourceLine
 from joyctl.report.references import without_references
@@ -57,7 +58,7 @@ def items_lines(results: CampaignResults) -> list[tuple[str, ...]]:
     if leaks is None:
         return []
     scored = dict.fromkeys(task for items in _distinct_items(results) for task in items)
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for task in sorted(scored, key=lambda name: -len(leaks.tasks[name].found) if name in leaks.tasks else 1):
         if (known := leaks.tasks.get(task)) is not None:
             sources = sorted({name for names in known.found.values() for name in names})
@@ -69,7 +70,7 @@ def items_lines(results: CampaignResults) -> list[tuple[str, ...]]:
 
 def clean_lines(report: Report) -> list[tuple[str, ...]]:
     """A line for every variant and headline score with items found, under CLEAN_HEAD: differences, controls' scores."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for column in report.columns:
         for row in report.rows:
             cell = row.cells[column.key]
@@ -154,13 +155,14 @@ def _clean_mark(delta: Delta) -> str:
     return "▲" if (clean.verdict == "higher") == delta.higher_is_better else "▼"
 
 
-def _own(report: Report, variant: str, key: Key) -> list[Score]:
+def _own(report: Report, variant: str, key: Key) -> list[Score | Composite]:
     """Scores of a variant's runs that have items found and a value without them."""
     runs = {run.id for run in report.results.runs if run.variant == variant}
-    return [s for s in report.results.scores if s.run in runs and s.key == key and s.clean and s.clean.found]
+    scores: list[Score | Composite] = [*report.results.scores, *report.composites]
+    return [s for s in scores if s.run in runs and s.key == key and s.clean and s.clean.found]
 
 
-def _means(scores: Sequence[Score]) -> tuple[float, float]:
+def _means(scores: Sequence[Score | Composite]) -> tuple[float, float]:
     """(all items, clean items), averaged over seeds."""
     clean = [score.clean.value for score in scores if score.clean]
     return sum(score.value for score in scores) / len(scores), sum(clean) / len(clean)

@@ -13,10 +13,11 @@ from joyctl.report.chance import AtChance
 from joyctl.report.curve import DurationCurve
 from joyctl.report.deltas import Delta
 from joyctl.report.judge import ALPHA
+from joyctl.report.leaks import Leaks
 from joyctl.report.noise import Floor
 from joyctl.report.published import Beside, Published
 from joyctl.report.report import Report
-from joyctl.report.results import CampaignResults, Key, Score
+from joyctl.report.results import CampaignResults, CleanScore, Key, Score
 from joyctl.report.sheet import Column
 from joyctl.report.worth import DatasetTable, ProbeTable
 
@@ -30,7 +31,8 @@ def render_json(report: Report) -> dict[str, Any]:
     name. A category of the suite's aggregate and the average over categories stand among scores and deltas under
     their names as `task`, with the metric `rescaled`. `scorings` says how many prompts of a task were cut and what
     confined generated code; `at_chance` lists scores of the control that are not detectably above guessing.
-    `runs[].reference` is another model (None for the campaign's own runs), and its `protocol` the parts of the protocol
+    `clean` of a score or difference is what it is without the items of `overlap`; `ledger` is
+    `joyctl.report.ledger.RunLedger` by run. `runs[].reference` is another model (None for the campaign's own runs), and its `protocol` the parts of the protocol
     that came with that model. `cost` is `joyctl.report.cost.Cost`, or null.
 
     Every key is described by the JSON Schema of joyctl.report.jsonschema.
@@ -60,6 +62,8 @@ def render_json(report: Report) -> dict[str, Any]:
         "datasets": _datasets(report.datasets) if report.datasets else None,
         "probes": _datasets(report.probes) if report.probes else None,
         "published": [_published(one) for one in report.published],
+        "ledger": [asdict(one) for one in results.ledger],
+        "overlap": _overlap(results.leaks),
         "notes": notes.scoring_notes(report),
         "cost": None if report.cost is None else asdict(report.cost),
         "alpha": ALPHA,
@@ -106,7 +110,29 @@ def _score(score: Score | Composite, stderr: float) -> dict[str, Any]:
         "n": score.n,
         "protocol": score.protocol,
         "higher_is_better": score.higher_is_better,
+        "clean": _clean(score.clean),
     }
+
+
+def _clean(clean: CleanScore | None) -> dict[str, Any] | None:
+    if clean is None:
+        return None
+    return {"value": clean.value, "stderr": clean.stderr, "n": clean.n, "found": clean.found}
+
+
+def _overlap(leaks: Leaks | None) -> dict[str, Any] | None:
+    if leaks is None:
+        return None
+    tasks = [
+        {
+            "task": task,
+            "n": one.n,
+            "found": [{"doc_id": doc, "sources": list(names)} for doc, names in one.found.items()],
+            "too_short": one.too_short,
+        }
+        for task, one in leaks.tasks.items()
+    ]
+    return {"unknown": leaks.unknown, "sources": list(leaks.sources), "ngrams": list(leaks.ngrams), "tasks": tasks}
 
 
 def _key(key: Key) -> dict[str, str]:

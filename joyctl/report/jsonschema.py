@@ -7,6 +7,7 @@ from typing import Any
 from joyctl.campaign.spec import Protocol
 from joyctl.recipe.types import Strict
 from joyctl.report.claim import About
+from joyctl.report.jsondata import CleanScore, Overlap, RunLedger
 from joyctl.report.jsonsections import Cost, DatasetTable, Delta, DurationCurve, Floor, Key, ProbeTable, Published
 
 
@@ -119,6 +120,8 @@ class Score(Key):
     """Which of `protocols` it was scored by."""
     higher_is_better: bool
     """Whether a higher value is an improvement."""
+    clean: CleanScore | None
+    """On clean items alone; null where no overlap check has looked for all of its tasks."""
 
 
 class Missing(Strict):
@@ -204,8 +207,13 @@ class ReportJson(Strict):
     """What the campaign cost; null where it tells of no attempt, and for several campaigns together."""
     published: list[Published]
     """Published numbers that the recipe has, beside these."""
+    ledger: list[RunLedger]
+    """What every run sees of its sources, planned and by its log; empty where no segment.json can be read."""
+    overlap: Overlap | None
+    """Items found in the training data; null where no training is known."""
     notes: list[str]
-    """What went otherwise than a benchmark means it: cut prompts, few items, code that nothing confined."""
+    """What went otherwise than a benchmark means it: cut prompts, few items, code that nothing confined; rows shown
+    again, items found in the training data."""
     alpha: float
     """Family-wise error of the verdicts."""
 

@@ -7,6 +7,7 @@ from typing import Literal
 from joyctl.recipe.types import Strict
 from joyctl.report.curve import Kind
 from joyctl.report.deltas import Family
+from joyctl.report.jsondata import CleanDelta
 from joyctl.report.judge import Verdict
 from joyctl.report.published import Direction
 
@@ -70,6 +71,8 @@ class Delta(Key):
     """Base runs among them; with one, the interval holds no noise between base runs."""
     better: bool | None
     """True for an improvement, false for a loss, null where no difference is detectable."""
+    clean: CleanDelta | None
+    """On clean items alone; null where no overlap check has looked for all of its tasks."""
 
 
 class Floor(Key):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from joyctl.report import findings, notes
+from joyctl.report import datawords, findings, notes
 from joyctl.report.aggregate import Composite, estimate
 from joyctl.report.cost import Cost
 from joyctl.report.costwords import cost_notes, cost_rows
@@ -57,6 +57,10 @@ def render_markdown(report: Report, against: Published | None = None) -> str:
         parts += ["## Cost", _cost(report.cost)]
     if report.averages:
         parts += ["## Every difference", _deltas(report, report.averages)]
+    if items := datawords.items_lines(results):
+        parts += ["## Items found in the training data", *_items(report, items)]
+    if results.ledger:
+        parts += ["## Ledger", "Tokens by source; rows shown again count as again.", _ledger(report)]
     if any(delta.seeds > 1 for delta in report.averages):
         parts += ["## Every difference, seed by seed", _deltas(report, report.deltas)]
     if results.scores:
@@ -169,6 +173,19 @@ def _mixes(report: Report) -> str:
     sources, lines = notes.mixes(report)
     body = [(names, *(f"{share * 100:.1f}" for share in shares)) for names, shares in lines]
     return _table(("% of tokens", *sources), body)
+
+
+def _items(report: Report, items: Sequence[Sequence[str]]) -> list[str]:
+    said = [_table(datawords.ITEMS_HEAD, items)]
+    if clean := datawords.clean_lines(report):
+        said.append(f"Without these items; {datawords.VERDICTS}.\n\n{_table(datawords.CLEAN_HEAD, clean, left=2)}")
+    return said
+
+
+def _ledger(report: Report) -> str:
+    table = _table(datawords.LEDGER_HEAD, datawords.ledger_lines(report.results.ledger), left=2)
+    differs = [f"{one.run}: {said}." for one in report.results.ledger for said in one.differs]
+    return f"{table}\n\n{_list(differs)}" if differs else table
 
 
 def _cost(cost: Cost) -> str:

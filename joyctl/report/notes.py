@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from joyctl.campaign.documents import APART, JOINED
 from joyctl.campaign.protocol import protocol_words
 from joyctl.report.aggregate import RESCALED
+from joyctl.report.datawords import data_notes
 from joyctl.report.items import GOLD_BITS
 from joyctl.report.judge import ALPHA
 from joyctl.report.noise import Floor
@@ -133,9 +134,10 @@ def chance_notes(report: Report) -> list[str]:
 
 
 def scoring_notes(report: Report) -> list[str]:
-    """What went otherwise than meant: cut prompts, few items, code that nothing confined, documents not apart."""
+    """What went otherwise than meant: rows shown again, leaked items, cut prompts, few items, code not confined,
+    documents not apart."""
     results, ours = report.results, without_references(report.results)
-    lines = []
+    lines = data_notes(report)
     protocols = {score.task: results.protocols.get(score.protocol, {}) for score in ours.scores}
     for task in results.tasks:
         cut = {(s.truncated, s.items) for s in ours.scorings if s.task == task and s.truncated > 0}

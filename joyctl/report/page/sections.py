@@ -12,6 +12,7 @@ from joyctl.report.page import tables
 from joyctl.report.page.blocks import Cell, Commands, Fact, Facts, Folded, Head, Notes, Part, Section, Table
 from joyctl.report.page.costs import cost_parts
 from joyctl.report.page.curves import duration_figure
+from joyctl.report.page.data import data_parts
 from joyctl.report.page.effects import forest, heat_map
 from joyctl.report.page.hover import Counts, counted
 from joyctl.report.page.published import published_parts
@@ -31,6 +32,7 @@ def sections(report: Report, folders: Sequence[Path]) -> tuple[Section, ...]:
         _arms(report, counts),
         _published(report),
         _training(report, single),
+        _data(report),
         _cost(report),
         _power(report),
         _section("missing", "Missing", (tables.missing(report),)),
@@ -117,6 +119,10 @@ def _training(report: Report, folder: Path | None) -> Section:
         speeds(history),
     )
     return _section("training", "Training", parts)
+
+
+def _data(report: Report) -> Section:
+    return _section("data", "Data", data_parts(report))
 
 
 def _cost(report: Report) -> Section:
