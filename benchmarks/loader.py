@@ -54,7 +54,6 @@ from loader_contenders import (
 
 import joyctl.train  # noqa: F401  prepares torchtitan
 from joyctl.campaign.spec import OrderPhase, OrderSpec
-from joyctl.data import order as order_module
 from joyctl.data.order import Order
 from joyctl.data.rows import RowReader, open_rows
 from joyctl.data.shards import Boundary, SourceTokens
@@ -267,13 +266,20 @@ def trillion(folder: Path) -> tuple[Joyctl, OrderSpec]:
     return joyctl, joyctl.order((0, BASE), (200_000_000, UPSAMPLED))
 
 
+def forget() -> None:
+    """Nothing that the order remembers is left: a new process has none of it."""
+    for name, module in list(sys.modules.items()):
+        for member in list(vars(module).values()) if name.startswith("joyctl.data") else ():
+            if hasattr(member, "cache_clear"):
+                member.cache_clear()
+
+
 def seek(folder: Path) -> None:
     """A new loader at row 250 million, with nothing remembered of the order."""
     joyctl, order = trillion(folder)
     opened, taken = [], []
     for _ in range(7):
-        order_module._deal.cache_clear()
-        order_module._keys.cache_clear()
+        forget()
         start = time.perf_counter()
         loader = joyctl.loader(order)
         middle = time.perf_counter()
@@ -314,7 +320,7 @@ def others(joyctl: Joyctl, found: list[Contender], rounds: int, world: World) ->
 
 def memory(folder: Path, found: list[Contender]) -> None:
     joyctl, order = trillion(folder)
-    order_module._deal.cache_clear()
+    forget()
     tracemalloc.start()
     loader = joyctl.loader(order)
     batches = iter(loader)
