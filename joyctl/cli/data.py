@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from joyctl.cli.dataorder import order_command
-from joyctl.cli.options import ClusterName
+from joyctl.cli.options import ClusterName, Jobs, Wait
 from joyctl.cli.overlap import overlap_command
 from joyctl.cli.words import (
     DEFAULT_DATA,
@@ -17,13 +17,6 @@ from joyctl.cli.words import (
     Words,
     split_words,
 )
-
-Wait = Annotated[
-    bool, typer.Option("--wait", help="On a cluster: follow the jobs until it is finished. Ctrl-C leaves them.")
-]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", min=1, help="On a cluster: how many jobs share the work (by its bytes).")
-]
 
 app = typer.Typer(help="Tokenised data: build it, list it, ask which rows a step saw.", no_args_is_help=True)
 app.command("overlap")(overlap_command)

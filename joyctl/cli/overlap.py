@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from joyctl.cli.options import ClusterName, Jobs, Wait
 from joyctl.cli.words import DEFAULT_DATA, DataRoot, Json, Words, interruptible, note, split_words
 from joyctl.errors import Missing, Problem, RecipeError, Refused
 
@@ -33,15 +34,26 @@ def overlap_command(
     show: Show = 0,
     processes: Processes = None,
     data: DataRoot = DEFAULT_DATA,
+    cluster: ClusterName = "local",
+    wait: Wait = False,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Find test items of the recipe's suites in its sources: 13 words in a row, or most of an item in 8-grams."""
     from joyctl.cli.overlapscreen import as_json as to_json
     from joyctl.cli.overlapscreen import print_items, print_table
     from joyctl.launch.overlap import look
+    from joyctl.recipe.load import load_cluster
 
     began = time.monotonic()
+    where = load_cluster(cluster)
     looking, entries = overlap_of(words, data)
+    if where.kind == "slurm":
+        from joyctl.cli.datajobs import on_cluster, overlap_of_folder
+
+        asked = overlap_of_folder(looking)
+        if not on_cluster(asked, where, cluster, wait=wait, jobs=jobs, as_json=as_json):
+            return
     with interruptible("The same command goes on from the parts that are done."):
         findings = look(looking, _lines(), processes)
     if as_json:
