@@ -137,6 +137,20 @@ def test_data_order_says_what_every_row_was(done: Place) -> None:
     assert {r["source"] for r in rows if r["row"] >= 640} <= {"web", "code", "facts"}
 
 
+def test_the_ledger_says_that_all_runs_saw_what_was_planned(done: Place) -> None:
+    called = done.call("data", "ledger", "small", "--json")
+    assert called.returncode == 0, called.stderr
+    runs = {one["run"]: one for one in json.loads(called.stdout)["runs"]}
+    assert set(runs) == {"control/s0", "upsample-20/s0", "upsample-40/s0", "drop-math-20/s0"}
+    planned = json.loads(done.call("plan", "small.yaml", *GRID, "--json").stdout)
+    for run in planned["runs"]:
+        ledger = runs[run["id"]]
+        assert ledger["differs"] == [] and ledger["step"] == run["end_step"]
+        assert {line["source"]: line["planned"] for line in ledger["sources"]} == run["sources"]
+        for line in ledger["sources"]:
+            assert all(line["realised"][key] == line["planned"][key] for key in line["realised"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopped_anywhere_and_run_again_gives_the_same_numbers(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from joyctl.cli.dataorder import order_command
+from joyctl.cli.ledger import ledger_command
 from joyctl.cli.options import ClusterName, Jobs, Wait
 from joyctl.cli.overlap import overlap_command
 from joyctl.cli.words import (
@@ -20,6 +21,7 @@ from joyctl.cli.words import (
 
 app = typer.Typer(help="Tokenised data: build it, list it, ask which rows a step saw.", no_args_is_help=True)
 app.command("overlap")(overlap_command)
+app.command("ledger")(ledger_command)
 
 
 @app.command("build")

@@ -100,14 +100,9 @@ class _Subsets:
         return found
 
     def _kept(self, items: Items) -> Bools | None:
-        counts: dict[str, int] = {}
-        for task, _ in items.keys:
-            counts[task] = counts.get(task, 0) + 1
-        tasks = self.leaks.tasks
-        # More items than were looked for are those of another version of the task.
-        if any(task not in tasks or count > tasks[task].n for task, count in counts.items()):
+        if self.leaks.unseen(items.keys):
             return None
-        return np.array([doc not in tasks[task].found for task, doc in items.keys])
+        return np.array([doc not in self.leaks.tasks[task].found for task, doc in items.keys])
 
 
 def _with_clean(score: Score, subsets: _Subsets) -> Score:

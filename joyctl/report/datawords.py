@@ -57,7 +57,7 @@ def items_lines(results: CampaignResults) -> list[tuple[str, ...]]:
     leaks = results.leaks
     if leaks is None:
         return []
-    scored = dict.fromkeys(task for items in _distinct_items(results) for task in items)
+    scored = dict.fromkeys(task for items in _distinct_items(results) for task, _ in items)
     lines: list[tuple[str, ...]] = []
     for task in sorted(scored, key=lambda name: -len(leaks.tasks[name].found) if name in leaks.tasks else 1):
         if (known := leaks.tasks.get(task)) is not None:
@@ -103,9 +103,10 @@ def _leak_notes(report: Report) -> Iterator[str]:
     if leaks.unknown is not None:
         yield f"test items in the training data: {leaks.unknown}"
         return
-    tasks = [task for items in _distinct_items(report.results) for task in items]
-    known = [task for task in dict.fromkeys(tasks) if task in leaks.tasks]
-    unknown = [task for task in dict.fromkeys(tasks) if task not in leaks.tasks and not task.startswith("heldout_")]
+    items = _distinct_items(report.results)
+    tasks = dict.fromkeys(task for each in items for task, _ in each)
+    unseen = dict.fromkeys(task for each in items for task in leaks.unseen(each))
+    known, unknown = [t for t in tasks if t not in unseen], [t for t in unseen if not t.startswith("heldout_")]
     if known and not any(leaks.tasks[task].found for task in known):
         count = sum(leaks.tasks[task].n for task in known)
         yield f"test items in the training data: 0 of {count:,} found in {', '.join(leaks.sources)}"
@@ -120,12 +121,17 @@ def _leak_notes(report: Report) -> Iterator[str]:
 def _found_in(report: Report, column: Column) -> Iterator[str]:
     """`micro_code: 3 of 164 items found in code; clean 12.1 against 12.4 (control)`."""
     leaks = report.results.leaks
-    scores = [s for s in without_references(report.results).scores if s.key == column.key and s.clean and s.clean.found]
-    if leaks is None or not scores or scores[0].clean is None:
+    score = next((s for s in without_references(report.results).scores if s.key == column.key), None)
+    if leaks is None or score is None or leaks.unseen(score.items.keys):
         return
-    items, clean = scores[0].items, scores[0].clean
-    sources = {name for task, doc in items.keys for name in leaks.tasks[task].found.get(doc, ())}
-    said = f"{column.label}: {clean.found:,} of {len(items):,} items found in {', '.join(sorted(sources))}"
+    places = [names for task, doc in score.items.keys if (names := leaks.tasks[task].found.get(doc))]
+    if not places:
+        return
+    sources = sorted({name for names in places for name in names})
+    said = f"{column.label}: {len(places):,} of {len(score.items):,} items found in {', '.join(sources)}"
+    if score.clean is None:
+        yield f"{said}; {len(score.items) - len(places)} left are too few for a score"
+        return
     control = next((row.variant for row in report.rows if row.is_control), None)
     found = _own(report, control, column.key) if control is not None else []
     if found:
@@ -172,7 +178,7 @@ def _interval(column: Column, value: float, low: float, high: float) -> str:
     return f"{column.amount(value)} [{column.amount(low)}, {column.amount(high)}]"
 
 
-def _distinct_items(results: CampaignResults) -> list[tuple[str, ...]]:
-    """Leaf tasks of every score, those of runs that share the names of their items once."""
+def _distinct_items(results: CampaignResults) -> list[tuple[tuple[str, str], ...]]:
+    """Names of the items of every score, (leaf task, document id), those that runs share once."""
     keys = {id(score.items.keys): score.items.keys for score in without_references(results).scores}
-    return [tuple(dict.fromkeys(task for task, _ in each)) for each in keys.values()]
+    return list(keys.values())

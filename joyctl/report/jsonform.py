@@ -32,8 +32,8 @@ def render_json(report: Report) -> dict[str, Any]:
     their names as `task`, with the metric `rescaled`. `scorings` says how many prompts of a task were cut and what
     confined generated code; `at_chance` lists scores of the control that are not detectably above guessing.
     `clean` of a score or difference is what it is without the items of `overlap`; `ledger` is
-    `joyctl.report.ledger.RunLedger` by run. `runs[].reference` is another model (None for the campaign's own runs), and its `protocol` the parts of the protocol
-    that came with that model. `cost` is `joyctl.report.cost.Cost`, or null.
+    `joyctl.report.ledger.RunLedger` by run. `runs[].reference` is another model (None for the campaign's own runs), and
+    its `protocol` the parts of the protocol that came with that model. `cost` is `joyctl.report.cost.Cost`, or null.
 
     Every key is described by the JSON Schema of joyctl.report.jsonschema.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,14 @@ class Leaks:
     """Lengths of the sequences of words that were looked for."""
     unknown: str | None = None
     """Why nothing is known, in words."""
+
+    def unseen(self, keys: Iterable[tuple[str, str]]) -> list[str]:
+        """Leaf tasks of these items, (leaf task, document id), of which it is not known which stand in the data.
+
+        That they are more than were looked for says that they are of another version of the task.
+        """
+        counts = Counter(task for task, _ in keys)
+        return [task for task, n in counts.items() if task not in self.tasks or n > self.tasks[task].n]
 
 
 def read_leaks(segments: Iterable[SegmentSpec]) -> Leaks | None:

@@ -251,6 +251,15 @@ def _attention(here: Path) -> str | None:
         return None
 
 
+def read_runs(folder: Path) -> tuple[RunSpec, ...]:
+    """Runs of a campaign whose run.json can be read. Raises as `read_campaign` does."""
+    campaign = read_campaign_json(folder)
+    if campaign is None:
+        raise Missing(f"{folder} is not a campaign's folder: it holds no {layout.CAMPAIGN}", hint="joyctl sweep")
+    found = (_run_spec(folder, name) for name in expected_and_found(folder, names(campaign, "runs")))
+    return tuple(spec for spec in found if not isinstance(spec, str))
+
+
 def _run_spec(folder: Path, name: str) -> RunSpec | str:
     """The run's spec, or why there is none."""
     path = layout.run_folder(folder, name) / layout.RUN
