@@ -106,6 +106,8 @@ def check_before(prepared: Prepared, loaded: Loaded, recipe: str, *, cluster: st
     entries = [task.task for suite in suites for task in suite.tasks]
     for line in summary(findings, entries, f"{command} --show 5"):
         note(line)
+    if findings.found and loaded.recipe.data.world is not None:
+        note("  the micro-world makes its sums and functions of few templates, for texts and items alike")
 
 
 def _lines() -> Watch:
