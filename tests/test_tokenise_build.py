@@ -399,3 +399,22 @@ def test_tokens_made_elsewhere_stand_beside_texts_and_stay_where_they_are(tmp_pa
     np.save(tmp_path / "theirs.npy", np.array([5, 300], np.uint16))
     with pytest.raises(Refused, match=r"theirs\.npy: id 300 at position 1"):
         built("beyond")
+
+
+def test_a_source_more_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    files = {name: str(write_lines(tmp_path / f"{name}.jsonl", documents(30, i))) for i, name in enumerate("abc")}
+    two = build(text_recipe(tokenizer, {name: files[name] for name in "ab"}), tmp_path / "data", processes=1)
+    write_lines(Path(files["b"]), documents(30, seed=7))  # changed since: its tokens are not those
+    said: list[str] = []
+    heard: list[Reached] = []
+    three = build(text_recipe(tokenizer, files), tmp_path / "data", said.append, processes=1, watch=heard.append)
+    assert said[0] == f"a: tokens of the same inputs are in {two.path.name}; linked"
+    assert heard[-1].documents == three.sources["b"].documents + three.sources["c"].documents
+    shard = Path("sources", "a", "train.bin")
+    assert (two.path / shard).samefile(three.path / shard) and three.sources["a"] == two.sources["a"]
+    fresh = build(text_recipe(tokenizer, files), tmp_path / "fresh", processes=1)
+    assert files_of(three.path) == files_of(fresh.path)
+    (two.path / shard).write_bytes(b"")  # one file under two names
+    other = build(text_recipe(tokenizer, {name: files[name] for name in "ac"}), tmp_path / "data", processes=1)
+    assert other.sources["a"] == two.sources["a"] and (other.path / shard).stat().st_size > 0

@@ -186,3 +186,27 @@ def test_a_folder_that_datasets_loads_is_read_by_its_own_files(tmp_path: Path) -
         list(rows(wanted.text.model_copy(update={"column": "text"}), "", 0, 3))
     with pytest.raises(Missing, match="does not load"):
         list(rows(wanted.text.model_copy(update={"split": "nosuch"}), "", 0, 3))
+
+
+def test_a_tokenizer_of_the_hub_is_taken_by_its_name_and_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    from texts import write_tokenizer
+
+    from joyctl.data.tokenizers import described, resolve
+
+    asked: list[tuple[str, str | None]] = []
+
+    def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        if name == "org/none":
+            raise OSError("no network\nmore")
+        return str(write_tokenizer(tmp_path / "cached"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert resolve("org/name@abc") == resolve("org/name") == tmp_path / "cached"
+    assert asked == [("org/name", "abc"), ("org/name", None)]
+    assert described("org/name@abc") == {"name": "org/name@abc"}  # without a question to the network
+    with pytest.raises(Missing, match="tokenizer org/none is no folder, and the hub did not give it: no network"):
+        resolve("org/none")

@@ -34,7 +34,7 @@ def build_here(recipe: Recipe, root: Path, processes: int | None = None) -> Data
     with interruptible("The same command goes on from the parts that are done."):
         if not console.is_terminal:
             return build(recipe, root, note, processes=processes, watch=plain_lines(note))
-        columns = (TextColumn("tokenising"), BarColumn(), TextColumn("{task.description}"))
+        columns = (TextColumn("tokenising"), BarColumn(bar_width=16), TextColumn("{task.description}"))
         with Progress(*columns, console=console, transient=True) as bar:
             return build(recipe, root, bar.console.print, processes=processes, watch=_on(bar))
 
@@ -73,17 +73,16 @@ class _Clock:
 
     def words(self, reached: Reached, now: float) -> str:
         seconds = max(now - self.begun, 1e-9)
-        parts = [f"{reached.share:4.0%}", f"{reached.parts_done:,} of {reached.parts:,} parts"]
+        parts = [f"{reached.share:4.0%}"]
         if reached.tokens:
-            parts += [
-                f"{reached.documents:,} documents",
-                f"{_short(reached.tokens)} tokens",
-                f"{_short(reached.tokens / seconds)} tokens/s",
-            ]
+            parts.append(f"{_short(reached.tokens)} tokens at {_short(reached.tokens / seconds)}/s")
         gained = reached.share - reached.begun_at
         if gained > 0 and reached.share < 1:
             left = round(seconds / gained * (1 - reached.share))
             parts.append(f"about {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left")
+        if reached.tokens:
+            parts.append(f"{reached.documents:,} documents")
+        parts.append(f"{reached.parts_done:,} of {reached.parts:,} parts")  # last: a narrow terminal cuts it off
         return " · ".join(parts)
 
 

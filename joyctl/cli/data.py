@@ -1,4 +1,4 @@
-"""`joyctl data build`, `list`, `order` and `overlap`."""
+"""`joyctl data build`, `status`, `list`, `order` and `overlap`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from joyctl.cli.options import ClusterName, Jobs, Wait
 from joyctl.cli.overlap import overlap_command
 from joyctl.cli.words import (
     DEFAULT_DATA,
@@ -30,18 +31,40 @@ def build_command(
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="How many tokenise at once (all cores).", metavar="N")
     ] = None,
+    cluster: ClusterName = "local",
+    wait: Wait = False,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Make a recipe's data if it is not there; what was stopped goes on."""
+    """Make a recipe's data if it is not there; what was stopped goes on. On a cluster jobs share the work."""
     from joyctl.cli.building import build_here
-    from joyctl.recipe.load import load_recipe
+    from joyctl.recipe.load import load_cluster, load_recipe
 
-    folder = build_here(load_recipe(*split_words(words)), data, processes)
+    where, recipe = load_cluster(cluster), load_recipe(*split_words(words))
+    if where.kind == "slurm":
+        from joyctl.cli.datajobs import build_of, on_cluster
+
+        if not on_cluster(build_of(recipe, data), where, cluster, wait=wait, jobs=jobs, as_json=as_json):
+            return
+    elif recipe.data.tokenizer is not None:
+        from joyctl.cli.datajobs import build_of, require_none_queued
+
+        require_none_queued(build_of(recipe, data))
+    folder = build_here(recipe, data, processes)
     if as_json:
         tokens = {name: source.tokens for name, source in folder.sources.items()}
         typer.echo(json.dumps({"path": str(folder.path), "sha256": folder.sha256, "tokens": tokens}))
     else:
         typer.echo(str(folder.path))
+
+
+@app.command("status")
+def status_command(words: Words = None, data: DataRoot = DEFAULT_DATA, as_json: Json = False) -> None:
+    """Say how far the building of a recipe's data is, and why jobs failed."""
+    from joyctl.cli.datajobs import build_of, show
+    from joyctl.recipe.load import load_recipe
+
+    show(build_of(load_recipe(*split_words(words)), data), as_json=as_json)
 
 
 @app.command("list")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from joyctl.cli.options import ClusterName, Jobs, Wait
 from joyctl.cli.words import DEFAULT_DATA, DataRoot, Json, Words, interruptible, note, split_words
 from joyctl.errors import Missing, Problem, RecipeError, Refused
 
@@ -32,6 +33,9 @@ def overlap_command(
     words: Words = None,
     show: Show = 0,
     processes: Processes = None,
+    cluster: ClusterName = "local",
+    wait: Wait = False,
+    jobs: Jobs = None,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
@@ -39,9 +43,21 @@ def overlap_command(
     from joyctl.cli.overlapscreen import as_json as to_json
     from joyctl.cli.overlapscreen import print_items, print_table
     from joyctl.launch.overlap import look
+    from joyctl.recipe.load import load_cluster
 
-    began = time.monotonic()
+    began, where = time.monotonic(), load_cluster(cluster)
     looking, entries = overlap_of(words, data)
+    if not looking.finished():
+        from joyctl.cli.datajobs import on_cluster, require_none_queued
+        from joyctl.launch.slurm.dataset import begun
+
+        asked = begun("overlap", looking.data, looking, looking.finished, key=looking.folder.name)
+        if where.kind == "slurm":
+            on_cluster(asked, where, cluster, wait=wait, jobs=jobs, as_json=as_json)
+            if as_json or not looking.finished():
+                return
+        else:
+            require_none_queued(asked)
     with interruptible("The same command goes on from the parts that are done."):
         findings = look(looking, _lines(), processes)
     if as_json:

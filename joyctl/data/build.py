@@ -25,7 +25,7 @@ from joyctl.data.folder import (
 )
 from joyctl.data.tokenise.blueprint import draw, settings_of
 from joyctl.data.tokenise.finish import hand_over
-from joyctl.data.tokenise.work import open_work
+from joyctl.data.tokenise.work import Tokenising, open_work
 from joyctl.data.work import Reached, Watch, Work, run_here
 from joyctl.data.world import corpus as micro_world
 from joyctl.data.world import tokenizer as bpe
@@ -86,6 +86,8 @@ def build(
             if tokenised:
                 work = _begin(recipe, path)
                 if work is not None:
+                    for name, other in work.blueprint.taken.items():
+                        progress(f"{name}: tokens of the same inputs are in {other}; linked")
                     run_here(work, processes or len(os.sched_getaffinity(0)), watch or _unwatched)
                     for said in _without_heldout(recipe, path):
                         progress(said)
@@ -111,7 +113,7 @@ def begin_build(recipe: Recipe, root: Path) -> Work | None:
         return _begin(recipe, path)
 
 
-def _begin(recipe: Recipe, path: Path) -> Work | None:
+def _begin(recipe: Recipe, path: Path) -> Tokenising | None:
     """Draw the build beside `path`; None when all that was left of it was its name. The caller holds the lock."""
     partial = partial_of(path)
     if (partial / MARKER).is_file():  # killed at its very end, or while it was put together

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from joyctl.data import tokenizers
 from joyctl.data.formats import expand
 from joyctl.data.tokenise.inputs import Piece, Planned, plan_source
+from joyctl.data.tokenise.taken import take
 from joyctl.data.tokenizer_files import require_tokenizer
 from joyctl.errors import Missing
 from joyctl.recipe.types import Heldout, Recipe, Source
@@ -36,6 +37,8 @@ class Blueprint:
     parts: tuple[Planned, ...]
     cache: str | None = None
     """Where copies of remote files go, if not into the folder itself."""
+    taken: dict[str, str] = field(default_factory=dict)
+    """Sources that are there already, with no parts, and the finished folders that they come from."""
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
@@ -71,12 +74,17 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     special = tokenizers.special(folder / "tokenizer")
     heldout = recipe.data.heldout
     parts: list[Planned] = []
+    taken: dict[str, str] = {}
     for name, source in recipe.sources.items():
         if source.tokenised is not None:
             files = expand(source.tokenised)
             require_tokenizer(source.tokenised, files, recipe.data.tokenizer, folder / "tokenizer", tokenizers.resolve)
         own = [VERSION, digest, asdict(special), heldout.model_dump(mode="json"), origin(source)]
-        parts += plan_source(name, source, own)
+        planned = plan_source(name, source, own)
+        if planned and (other := take(planned, folder, final.parent)) is not None:
+            taken[name] = other
+        else:
+            parts += planned
     blueprint = Blueprint(
         path=str(final),
         settings=settings_of(recipe),
@@ -87,6 +95,7 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
         special=special,
         parts=tuple(parts),
         cache=recipe.data.cache,
+        taken=taken,
     )
     write_json(folder / FILE, {**asdict(blueprint), **_dumped(blueprint)})
     return blueprint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from joyctl.data.sidecar import SIDECAR, Shard, describe, source_digest
 from joyctl.data.tokenise import heldout
 from joyctl.data.tokenise.blueprint import FILE
 from joyctl.data.tokenise.inputs import Planned
+from joyctl.data.tokenise.taken import inputs_digest
 from joyctl.data.tokenise.work import DONE, Made, Tokenising, boundary
 from joyctl.errors import Missing
 from joyctl.store.files import fsync_folder, sha256_file, write_json, write_text
@@ -59,10 +61,14 @@ def hand_over(folder: Path, final: Path) -> None:
 
 
 def _source(work: Tokenising, name: str, tokenizer_sha256: str) -> SourceFacts:
+    place = work.folder / "sources" / name
+    if name in work.blueprint.taken:
+        about = {**json.loads((place / SIDECAR).read_bytes()), "tokenizer_sha256": tokenizer_sha256}
+        write_json(place / SIDECAR, about)
+        return SourceFacts(about["tokens"], about["documents"], about["sha256"])
     parts = [part for part in work.blueprint.parts if part.source == name]
     made = {part: found for part in parts if (found := work.made(part)) is not None}
     shards = [each.shard for each in made.values() if each.shard is not None]
-    place = work.folder / "sources" / name
     if not shards:
         where = next((piece.path for part in parts for piece in part.pieces), "its files")
         held = sum(each.heldout for each in made.values())
@@ -88,6 +94,7 @@ def _source(work: Tokenising, name: str, tokenizer_sha256: str) -> SourceFacts:
         heldout=held_out,
         cache=work.blueprint.cache,
     )
+    about["inputs"] = inputs_digest(parts)
     if text:
         about["empty"] = sum(each.empty for each in made.values())
     write_json(place / SIDECAR, about)
