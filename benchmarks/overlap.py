@@ -108,7 +108,7 @@ def make(folder: Path, bench: Path, number: int, vocabulary: int) -> tuple[int, 
     encoded = [each.ids for each in tokenizer.encode_batch(texts)]
     corpus = np.array([i for ids in encoded for i in (bos, *ids, eos)], np.uint16)
     each_bytes = sum(len(text.encode()) for text in texts) / len(corpus)
-    test = (bench / "openai/gsm8k/main/test.jsonl").read_text().splitlines()
+    test = (bench / "openai/gsm8k/main/test.jsonl").read_bytes().splitlines()
     rng = np.random.default_rng(1)
     planted = {int(i) for i in rng.choice(len(test), PLANTED, replace=False)}
     leaks = [f"\n\n  {'  '.join(json.loads(test[i])['question'].upper().split())}\n" for i in sorted(planted)]

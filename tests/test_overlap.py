@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def rows(path: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (Path(WHERE or "") / path).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (Path(WHERE or "") / path).open(encoding="utf-8")]
 
 
 def broken(text: str, every: int) -> str:
@@ -68,7 +68,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         test[11]["question"].upper(),
         re.sub(r"[^\w\s]", " ", test[20]["question"]),
         half(test[30]["question"]),
-        broken(test[50]["question"], 11),
+        broken(test[54]["question"], 11),
         broken(test[60]["question"], 6),
         f"Q: {train[5]['question']}\nA: {train[5]['answer']}",
         f"{program['prompt']}{program['canonical_solution']}",
@@ -93,7 +93,7 @@ def found(said: dict[str, Any], task: str) -> dict[int, dict[str, Any]]:
 
 def test_planted_items_are_named_whatever_their_white_space_case_or_punctuation(said: dict[str, Any]) -> None:
     here = found(said, "gsm8k_cot")
-    assert set(here) == {3, 7, 11, 20, 30, 50}, "verbatim, wrapped, upper case, no punctuation, half, changed words"
+    assert set(here) == {3, 7, 11, 20, 30, 54}, "verbatim, wrapped, upper case, no punctuation, half, changed words"
     assert all(set(sources) == {"leaky"} for sources in here.values()), "the plays alone are clean"
     assert set(found(said, "humaneval")) == {10}
     assert set(found(said, "mmlu_astronomy")) == {said["choice"]}
@@ -102,7 +102,7 @@ def test_planted_items_are_named_whatever_their_white_space_case_or_punctuation(
 
 def test_how_much_is_found_is_told(said: dict[str, Any]) -> None:
     here = found(said, "gsm8k_cot")
-    assert {i: here[i]["leaky"]["n"] for i in here} == {3: 13, 7: 13, 11: 13, 20: 13, 30: 13, 50: 8}
+    assert {i: here[i]["leaky"]["n"] for i in here} == {3: 13, 7: 13, 11: 13, 20: 13, 30: 13, 54: 8}
     assert here[3]["leaky"]["share"] == here[11]["leaky"]["share"] > 0.9
     assert here[30]["leaky"]["share"] < 0.6
     whole = " ".join(said["test"][3]["question"].split())
@@ -132,7 +132,7 @@ def test_the_table_and_the_texts_side_by_side(said: dict[str, Any]) -> None:
     before = Path(said["path"]).stat().st_mtime_ns
     told = joyctl(said["folder"], "data", "overlap", "leak.yaml", "--show", "2")
     assert told.returncode == 0, told.stderr
-    lines = {line.split()[0]: line for line in told.stdout.splitlines() if line.strip()}
-    assert "6" in lines["gsm8k_cot"] and "leaky 6" in lines["gsm8k_cot"] and "1 of 7,473" in lines["gsm8k_cot"]
+    row = next(line for line in told.stdout.splitlines() if line.startswith("gsm8k_cot"))
+    assert row.split()[1:4] == ["1,319", "6", "0.5%"] and "leaky 6" in row and "1 of 7,473" in row
     assert "in leaky:" in told.stdout and "and 6 more" in told.stdout
     assert Path(said["path"]).stat().st_mtime_ns == before, "nothing is looked for twice"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -101,18 +100,3 @@ def test_from_a_killed_command_and_a_broken_file_to_the_same_data_as_here(place:
     assert place.call("data", "build", "small.yaml", "--processes", "1").returncode == 0
     assert made == {path.relative_to(folder_of(place)): path.read_bytes() for path in folder_of(place).rglob("*.bin")}
     assert json.loads((folder_of(place) / "DATA.json").read_bytes())["sources"] == marker["sources"]
-
-
-def test_an_overlap_check_by_jobs_finds_what_one_here_finds(tmp_path: Path, clean_slurm: Cluster) -> None:
-    place = Place(tmp_path, tmp_path / "data", clean_slurm.env)
-    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump({**CLUSTER, "poll_s": 1}), encoding="utf-8")
-    assert place.call("data", "build", "small.yaml").returncode == 0
-    done = place.call("data", "overlap", "small.yaml", "--cluster", "./cluster.yaml", "--jobs", "2", "--wait", "--json")
-    assert done.returncode == 0, done.stderr
-    arrays = [a.manifest.elements.values() for a in Ledger(next(place.data.glob("jobs/*"))).read()]
-    assert sorted(e.folder for each in arrays for e in each) == ["finish", "share/0/2", "share/1/2"]
-    (result,) = place.data.glob("*/overlap/*.json")
-    by_jobs = result.read_bytes()
-    shutil.rmtree(result.parent)
-    assert place.call("data", "overlap", "small.yaml").returncode == 0
-    assert result.read_bytes() == by_jobs

@@ -23,7 +23,6 @@ from joyctl.launch.slurm.ledger import Ledger, Manifest
 from joyctl.report.status import State
 
 if TYPE_CHECKING:
-    from joyctl.data.overlap.work import Looking
     from joyctl.launch.slurm.dataset import Asked, Submission
     from joyctl.launch.slurm.datawatch import Reach
     from joyctl.recipe.cluster import SlurmCluster
@@ -47,11 +46,6 @@ def build_of(recipe: Recipe, root: Path) -> Asked:
         "build", path, (path / MARKER).is_file, lambda: begin_build(recipe, root.absolute()),
         lambda: open_work(partial_of(path), "build"), (partial_of(path) / MARKER).is_file,
     )  # fmt: skip
-
-
-def overlap_of_folder(looking: Looking) -> Asked:
-    """An overlap check as a cluster is to make it."""
-    return dataset.begun("overlap", looking.data, looking, looking.result.is_file, looking.folder.name[:8])
 
 
 def on_cluster(

@@ -1,4 +1,4 @@
-"""The options of the commands that plan and run campaigns."""
+"""The options of the commands that plan and run campaigns, and of those that work on data."""
 
 from __future__ import annotations
 

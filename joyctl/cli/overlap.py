@@ -33,10 +33,10 @@ def overlap_command(
     words: Words = None,
     show: Show = 0,
     processes: Processes = None,
-    data: DataRoot = DEFAULT_DATA,
     cluster: ClusterName = "local",
     wait: Wait = False,
     jobs: Jobs = None,
+    data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
     """Find test items of the recipe's suites in its sources: 13 words in a row, or most of an item in 8-grams."""
@@ -45,15 +45,18 @@ def overlap_command(
     from joyctl.launch.overlap import look
     from joyctl.recipe.load import load_cluster
 
-    began = time.monotonic()
-    where = load_cluster(cluster)
+    began, where = time.monotonic(), load_cluster(cluster)
     looking, entries = overlap_of(words, data)
-    if where.kind == "slurm":
-        from joyctl.cli.datajobs import on_cluster, overlap_of_folder
+    if not looking.finished():
+        from joyctl.cli.datajobs import on_cluster, require_none_queued
+        from joyctl.launch.slurm.dataset import begun
 
-        asked = overlap_of_folder(looking)
-        if not on_cluster(asked, where, cluster, wait=wait, jobs=jobs, as_json=as_json):
-            return
+        asked = begun("overlap", looking.data, looking, looking.finished, key=looking.folder.name)
+        if where.kind == "slurm":
+            if not on_cluster(asked, where, cluster, wait=wait, jobs=jobs, as_json=as_json):
+                return
+        else:
+            require_none_queued(asked)
     with interruptible("The same command goes on from the parts that are done."):
         findings = look(looking, _lines(), processes)
     if as_json:
@@ -118,6 +121,8 @@ def check_before(prepared: Prepared, loaded: Loaded, recipe: str, *, cluster: st
     entries = [task.task for suite in suites for task in suite.tasks]
     for line in summary(findings, entries, f"{command} --show 5"):
         note(line)
+    if findings.found and loaded.recipe.data.world is not None:
+        note("  the micro-world makes its sums and functions of few templates, for texts and items alike")
 
 
 def _lines() -> Watch:

@@ -18,6 +18,7 @@ from joyctl.data.overlap.findings import (
     Match,
     TaskFindings,
     TrainFindings,
+    read_findings,
     write_findings,
 )
 from joyctl.data.overlap.grams import LONG, OF_THE_TASK, SHARE, SHORT, SHORTEST, ItemGrams, index_items
@@ -88,6 +89,14 @@ class Looking:
     def result(self) -> Path:
         """Where the findings are to stand."""
         return overlap_folder(self.data) / f"{self.folder.name}.json"
+
+    def finished(self) -> bool:
+        """Whether the findings are there."""
+        try:
+            read_findings(self.result)
+        except Missing:
+            return False
+        return True
 
     @cached_property
     def tokens(self) -> dict[str, SourceTokens]:
