@@ -19,9 +19,7 @@ from joyctl.cli.words import (
     split_words,
 )
 
-app = typer.Typer(help="Tokenised data: build it, list it, ask which rows a step saw.", no_args_is_help=True)
-app.command("overlap")(overlap_command)
-app.command("ledger")(ledger_command)
+app = typer.Typer(help="Tokenised data: build it, list it, ask what a step saw, look for test items in it.", no_args_is_help=True)
 
 
 @app.command("build")
@@ -99,3 +97,5 @@ def list_command(words: Words = None, data: DataRoot = DEFAULT_DATA, as_json: Js
 
 
 app.command("order")(order_command)
+app.command("ledger")(ledger_command)
+app.command("overlap")(overlap_command)
