@@ -101,3 +101,49 @@ def test_the_engine_finds_what_a_plain_search_finds(ids, slices, others, block, 
         elif seen[owner.item]:
             assert enough, "what is enough in one document is enough in all"
     assert index.too_short("t") == [i for i in range(len(items)) if not seen.get(i) and i not in seen]
+
+
+LEAK = "c c a c x y a b c x y b c a x y c"
+"""Seventeen words of the tokenizer above."""
+
+
+def encoded(text: str) -> list[int]:
+    """Ids of a text of blanks and letters, whole words where there are any."""
+    ids, rest = [], f" {text}".encode()
+    while rest:
+        i = next(i for i in (6, 0, 1, 2, 3) if rest.startswith(PIECES[i]))
+        ids.append(i)
+        rest = rest[len(PIECES[i]) :]
+    return ids
+
+
+def scanned(source: SourceTokens) -> dict[int, tuple[int, int]]:
+    """By item: the words of the longest run, and the document's number."""
+    index = index_items({"t": TaskItems("", ((LEAK,),))})
+    found = together(iter([scan(source, 0, len(source), TABLE, index, block=16)]), index)
+    return {text: (each.longest, each.document) for text, each in found.best.items()}
+
+
+def test_ngrams_do_not_cross_documents_however_the_source_tells_them():
+    ids = np.array(encoded(LEAK), np.uint16)
+    assert text_of(ids.tolist()).split() == LEAK.split()
+    assert scanned(SourceTokens([ids])) == {0: (17, 0)}, "nothing tells documents: one text"
+    middle = next(i for i in range(len(ids)) if len(text_of(ids[:i].tolist()).split()) == 12)
+    with_end = np.insert(ids, middle, 9)
+    assert scanned(SourceTokens([ids], ends=[np.array([len(ids)])])) == {0: (17, 0)}
+    halves = SourceTokens([ids], ends=[np.array([middle, len(ids)])])
+    assert (
+        scanned(halves)
+        == scanned(SourceTokens([with_end]))
+        == {0: (12, 0)}
+        == scanned(SourceTokens([with_end], boundary=Boundary(9, begins=False)))
+    ), "twelve words here and five there do not make 13 in a row"
+
+
+def test_documents_are_counted_through_shards_and_ids_beyond_the_vocabulary_end_texts():
+    ids = np.array(encoded(LEAK), np.uint16)
+    other = np.array(encoded("a a a"), np.uint16)
+    shards = SourceTokens([other, np.concatenate([other, ids])], ends=[np.array([1, 3]), np.array([3, 3 + len(ids)])])
+    assert scanned(shards) == {0: (17, 3)}
+    strange = np.array([*encoded("a a"), 60_000, *ids.tolist(), 10], np.int64)
+    assert scanned(SourceTokens([strange])) == {0: (17, 1)}

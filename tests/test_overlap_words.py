@@ -201,3 +201,10 @@ def test_tokens_that_do_not_decode_one_by_one_are_noticed():
 
 def test_words_without_pieces_hash_to_nothing():
     assert len(hash_words([])) == 0 and len(finished(hash_pieces([]))) == 0
+
+
+def test_ids_that_end_inside_a_character_are_no_reason_to_refuse(tokenizer):
+    vocabulary = Vocabulary(tokenizer, "it")
+    ids = tokenizer.encode("the fox 価格 jumps, Ж and 🦆", add_special_tokens=False).ids
+    for number in range(len(ids)):
+        vocabulary.check(ids[:number], "here")

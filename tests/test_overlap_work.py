@@ -198,3 +198,38 @@ def test_findings_come_back_as_they_were_written(tmp_path: Path) -> None:
         },
         "ngrams": [13, 8],
     }
+
+
+def test_what_items_of_a_task_have_in_common_does_not_count(folder: Path) -> None:
+    rule = "read the following question with care and then choose the one letter that answers it best of all"
+    own = ["why do rivers run to sea", "how far is it from here to the moon", "who was the first to sail around it"]
+    items = {
+        "three": TaskItems("t", tuple((f"{rule} {text}",) for text in own)),
+        "two": TaskItems("u", tuple((f"{rule} {text}",) for text in own[:2])),
+        "same": TaskItems("s", ((rule,), (rule,), (rule,))),
+    }
+    write_items(folder / "overlap" / "items" / "items.json", items)
+    findings = look(folder, {"web": write_source(folder, "web", [*PLAYS[:3], f"so {rule} or not", *PLAYS[3:5]])})
+    assert findings.items["three"].found == (), "three items have it: it is the task's"
+    assert [item.doc_id for item in findings.items["two"].found] == [0, 1]
+    assert findings.items["same"].too_short == (0, 1, 2), "nothing of its own is left"
+
+
+def test_words_that_do_not_count_still_make_a_run_longer(folder: Path) -> None:
+    rule = "read the following question with care and then choose"
+    own = ["the river that runs", "a town by the sea", "one number out of ten"]
+    write_items(
+        folder / "overlap" / "items" / "items.json",
+        {
+            "quiz": TaskItems(
+                "q", tuple((f"{rule} {text} {' '.join(f'x{i}{k}' for k in range(30))}",) for i, text in enumerate(own))
+            )
+        },
+    )
+    findings = look(
+        folder, {"web": write_source(folder, "web", [f"{rule} {own[1]}", f"care and then choose {own[2]}"])}
+    )
+    (found,) = findings.items["quiz"].found
+    match = found.sources["web"]
+    assert (found.doc_id, match.n, match.text) == (1, 13, f"{rule} {own[1]}"), "thirteen words of which nine are shared"
+    assert match.share < 0.5

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
@@ -39,7 +40,8 @@ def name_of(specs: Sequence[EvalSpec]) -> str:
         files = [_file(path) for place in places for path in sorted(place.rglob("*")) if path.is_file()]
         tasks = [[task.task, task.gold] for task in spec.tasks]
         asked.append({"tasks": tasks, "data": spec.data, "data_sha256": spec.data_sha256, "files": files})
-    return f"{fingerprint({'version': VERSION, 'asked': asked})[:16]}.json"
+    versions = {"version": VERSION, "lm_eval": version("lm_eval")}
+    return f"{fingerprint({**versions, 'asked': asked})[:16]}.json"
 
 
 def _file(path: Path) -> list[object]:

@@ -86,7 +86,7 @@ class TokenWords:
             counts.append(len(found))
             cut += [word.encode("utf-8", "surrogatepass") for word in found]
             begins += [text[0] == " ", *[True] * (len(found) - 1)] if found else []
-            before, after = _torn(token)
+            before, after = torn(token)
             lead.append(before)
             opened.append(after)
             splits = _SPLITS if before or after else np.uint8(0)
@@ -154,8 +154,8 @@ class TokenWords:
         if len(self._pairs) > _JOINED:
             self._forget()  # the rows of this stretch are the tokenizer's own: nothing is joined yet
         for _ in range(_ROUNDS):
-            torn = (self._open[rows[:-1]] > 0) & (self._lead[rows[1:]] > 0)
-            left = np.flatnonzero(torn)
+            shares = (self._open[rows[:-1]] > 0) & (self._lead[rows[1:]] > 0)
+            left = np.flatnonzero(shares)
             if not len(left):
                 break
             # Of neighbours every other one: a token joins one way at a time.
@@ -184,7 +184,7 @@ class TokenWords:
         return np.array(made, np.int64)
 
 
-def _torn(token: bytes) -> tuple[int, int]:
+def torn(token: bytes) -> tuple[int, int]:
     """How many bytes of a character begun before a token has, and how many the one that it ends in still lacks."""
     lead = next((i for i, byte in enumerate(token) if byte & 0xC0 != 0x80), len(token))
     if lead == len(token):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from joyctl.data.overlap.stream import torn
 from joyctl.data.overlap.words import words
 from joyctl.data.tokenizers import load
 from joyctl.errors import Missing
@@ -83,9 +84,16 @@ class Vocabulary:
         return self.text(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def check(self, ids: Sequence[int], where: str) -> None:
-        """Raise Missing unless these ids have the same words by the tokenizer's own decoder and by `text`."""
+        """Raise Missing unless these ids have the same words by the tokenizer's own decoder and by `text`.
+
+        They begin where a text does. A character that is cut at their end is left out: decoders differ in what they
+        make of that.
+        """
         stretch: list[int] = []
-        for i in [*ids, -1]:
+        whole = list(ids)
+        while whole and 0 <= whole[-1] < len(self.pieces) and torn(self.pieces[whole[-1]] or b"") != (0, 0):
+            whole.pop()
+        for i in [*whole, -1]:
             if 0 <= i < len(self.pieces) and self.pieces[i] is not None and i != self._unknown:
                 stretch.append(i)
                 continue

@@ -40,7 +40,7 @@ PART_TOKENS = 1 << 25
 _SHOWN = 400
 """Characters of a passage that are kept."""
 _PROBED = 4000
-"""Tokens at the start of a part that are also decoded by the tokenizer itself."""
+"""Tokens at the start of a source that are also decoded by the tokenizer itself."""
 
 
 def overlap_folder(data: Path) -> Path:
@@ -168,8 +168,9 @@ class Looking:
         """Look through a stretch. Raises Missing for tokens that cannot be taken apart."""
         stretch = self.stretches[part.name]
         tokens = self.tokens[stretch.source]
-        probe = tokens.read(stretch.start, min(stretch.start + _PROBED, stretch.stop))
-        self._vocabulary.check(probe.tolist(), f"source {stretch.source}")
+        if stretch.start == 0:
+            probe = tokens.read(0, min(_PROBED, stretch.stop))
+            self._vocabulary.check(probe.tolist(), f"source {stretch.source}")
         made = scan(tokens, stretch.start, stretch.stop, self._token_words, self._grams, progress)
         write_text(self._kept(stretch), json.dumps(_as_json(made)))
 
