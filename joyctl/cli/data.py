@@ -19,7 +19,9 @@ from joyctl.cli.words import (
     split_words,
 )
 
-app = typer.Typer(help="Tokenised data: build it, list it, ask what a step saw, look for test items in it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Tokenised data: build it, list it, ask what a step saw, look for test items in it.", no_args_is_help=True
+)
 
 
 @app.command("build")
