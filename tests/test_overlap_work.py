@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -233,3 +234,18 @@ def test_words_that_do_not_count_still_make_a_run_longer(folder: Path) -> None:
     match = found.sources["web"]
     assert (found.doc_id, match.n, match.text) == (1, 13, f"{rule} {own[1]}"), "thirteen words of which nine are shared"
     assert match.share < 0.5
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking = check(folder, two_sources(folder))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("joyctl.store.files.os.fsync", full)
+        with pytest.raises(Missing, match=r"no space left .* No space left on device"):
+            run_here(looking, 1)
+    assert not list((folder / "overlap").glob("parts/*")) and not looking.finished()
+    run_here(looking, 1)
+    assert looking.finished()

@@ -27,6 +27,7 @@ Processes = Annotated[
 SMALL = 200_000_000
 """Tokens that may be looked through on a login node."""
 _EVERY = 10.0
+_GOES_ON = "The same command goes on from the parts that are done."
 
 
 def overlap_command(
@@ -46,7 +47,8 @@ def overlap_command(
     from joyctl.recipe.load import load_cluster
 
     began, where = time.monotonic(), load_cluster(cluster)
-    looking, entries = overlap_of(words, data)
+    with interruptible(_GOES_ON):
+        looking, entries = overlap_of(words, data)
     if not looking.finished():
         from joyctl.cli.datajobs import on_cluster, require_none_queued
         from joyctl.launch.slurm.dataset import begun
@@ -57,7 +59,7 @@ def overlap_command(
                 return
         else:
             require_none_queued(asked)
-    with interruptible("The same command goes on from the parts that are done."):
+    with interruptible(_GOES_ON):
         findings = look(looking, _lines(), processes)
     if as_json:
         typer.echo(json.dumps(to_json(findings, str(looking.result), time.monotonic() - began), ensure_ascii=False))
@@ -113,8 +115,9 @@ def check_before(prepared: Prepared, loaded: Loaded, recipe: str, *, cluster: st
                 return
             if cluster is None:
                 warm_up()
-            looking = begin_check(suites, data, sources, "spawn" if cluster else "forkserver")
-            findings = look(looking, _lines())
+            with interruptible(_GOES_ON):
+                looking = begin_check(suites, data, sources, "spawn" if cluster else "forkserver")
+                findings = look(looking, _lines())
     except (Missing, Refused, RecipeError, OSError) as error:
         note(f"overlap: test items were not looked for: {str(error).splitlines()[0]}")
         return

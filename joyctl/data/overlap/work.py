@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -172,7 +174,8 @@ class Looking:
             probe = tokens.read(0, min(_PROBED, stretch.stop))
             self._vocabulary.check(probe.tolist(), f"source {stretch.source}")
         made = scan(tokens, stretch.start, stretch.stop, self._token_words, self._grams, progress)
-        write_text(self._kept(stretch), json.dumps(_as_json(made)))
+        with _room(self.folder):
+            write_text(self._kept(stretch), json.dumps(_as_json(made)))
 
     def finish(self) -> None:
         """Put the findings of all parts together. Raises Refused while parts are missing."""
@@ -189,7 +192,8 @@ class Looking:
             )
             for source in self.tokens
         }
-        write_findings(self.result, self._findings(found))
+        with _room(self.folder):
+            write_findings(self.result, self._findings(found))
 
     def _findings(self, found: Mapping[str, Found]) -> Findings:
         by_item: dict[tuple[str, str, int], dict[str, Match]] = {}
@@ -238,6 +242,19 @@ class Looking:
         text = (task.test if owner.split == "test" else task.train)[owner.item][owner.part]
         low, high = passage.words
         return words(self._vocabulary.seen_by_training(text))[low - first : high - first]
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Missing(
+            f"no space left for what was found in {folder}: {error.strerror}",
+            hint="Make room. What is done is kept; the same command goes on.",
+        ) from error
 
 
 def settings() -> dict[str, object]:
