@@ -48,6 +48,7 @@ bench: setup
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py --quick
+	$(BIN)/python benchmarks/loader.py --quick
 	[ -z "$$JOYCTL_BENCH_DATA" ] || $(BIN)/python benchmarks/sandbox.py
 	[ -z "$$JOYCTL_BENCH_DATA" ] || $(BIN)/python benchmarks/mmlu.py --quick
 

@@ -15,9 +15,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -47,6 +47,16 @@ class _How:
     processes: int = 1
     progress: Progress | None = None
     scaling: Scaling = PLAIN
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a stage leaves."""
+
+    files: Path
+    """A file, or a folder of them."""
+    said: Mapping[str, str] = field(default_factory=dict)
+    """What its marker says of it besides."""
 
 
 def run_stage(
@@ -159,14 +169,15 @@ def _attempt(folder: Path, stage: Stage, how: _How, price: attempts.Price | None
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a launcher tells by SIGTERM alone
             signal.signal(signal.SIGINT, _interrupt)
-        files = _STAGES[stage](folder, how)
+        made = _STAGES[stage](folder, how)
         write_json(
             layout.marker(folder, stage),
             {
                 "stage": stage,
-                "files": _digests(folder, files),
+                "files": _digests(folder, made.files),
                 "seconds": time.time() - started["start"],
                 "threads": how.threads,
+                **made.said,
             },
         )
     except Interrupted as error:
@@ -183,7 +194,7 @@ def _interrupt(number: int, frame: object) -> None:
     raise Interrupted("stopped as asked", hint="The same command goes on from there.")
 
 
-def _train(folder: Path, how: _How) -> Path:
+def _train(folder: Path, how: _How) -> _Made:
     from joyctl.train.segment import train_segment
 
     spec = SegmentSpec.model_validate_json((folder / layout.SEGMENT).read_bytes())
@@ -191,11 +202,12 @@ def _train(folder: Path, how: _How) -> Path:
     campaign = layout.campaign_of(folder)
     if spec.parent is not None:
         parent = layout.checkpoint(campaign / spec.parent, spec.start_step)
-    train_segment(spec, folder, parent, threads=how.threads, scaling=how.scaling, project=campaign.name)
-    return folder / layout.CHECKPOINTS if spec.average else layout.checkpoint(folder, spec.end_step)
+    said = train_segment(spec, folder, parent, threads=how.threads, scaling=how.scaling, project=campaign.name)
+    files = folder / layout.CHECKPOINTS if spec.average else layout.checkpoint(folder, spec.end_step)
+    return _Made(files, {"attention": said})
 
 
-def _export(folder: Path, how: _How) -> Path:
+def _export(folder: Path, how: _How) -> _Made:
     from joyctl.train.export import export_model
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
@@ -213,10 +225,10 @@ def _export(folder: Path, how: _How) -> Path:
         tokenizer=Path(spec.data_folder) / "tokenizer",
         card=_card(run, spec, _recipe_name(campaign), campaign.name),
     )
-    return folder / "hf"
+    return _Made(folder / "hf")
 
 
-def _evaluate(folder: Path, how: _How) -> Path:
+def _evaluate(folder: Path, how: _How) -> _Made:
     from joyctl.evals.harness import evaluate
     from joyctl.evals.references import folder_of
 
@@ -230,20 +242,20 @@ def _evaluate(folder: Path, how: _How) -> Path:
         processes=how.processes,
         on_progress=how.progress,
     )
-    return folder / "eval"
+    return _Made(folder / "eval")
 
 
-def _score(folder: Path, how: _How) -> Path:
+def _score(folder: Path, how: _How) -> _Made:
     from joyctl.evals.harness import execute
     from joyctl.evals.sandbox import UNSAFE
 
     run = RunSpec.model_validate_json((folder / layout.RUN).read_bytes())
     unsafe = os.environ.get(UNSAFE) == "1"
     execute(run.eval, folder / "eval", threads=how.threads, unsafe=unsafe, on_progress=how.progress)
-    return folder / "eval"
+    return _Made(folder / "eval")
 
 
-_STAGES: dict[Stage, Callable[[Path, _How], Path]] = {
+_STAGES: dict[Stage, Callable[[Path, _How], _Made]] = {
     "train": _train,
     "export": _export,
     "eval": _evaluate,

@@ -16,10 +16,13 @@ from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import BaseSpec, SegmentSpec
 from joyctl.data.folder import tokens
 from joyctl.data.order import Order
+from joyctl.recipe.types import Training
 from joyctl.store.digest import CHECKPOINT_FILES, folder_digest
 
 pytestmark = pytest.mark.slow
 STEPS, BRANCH = world.TOTAL, 18
+# torchtitan's bare attention, and that of transformers without a mask, take a row as one sequence.
+JOINED = Training(tokens=STEPS * world.BATCH * world.SEQ, seq_len=world.SEQ, batch_size=world.BATCH, documents="joined")
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +67,14 @@ def own(data: Path, start: int, end: int, **changes: Any) -> SegmentSpec:
     return spec.model_copy(update={"order": spec.order.model_copy(update={"seed": 0})})
 
 
-def after(data: Path, base: BaseSpec, end: int = STEPS) -> SegmentSpec:
+def after(data: Path, base: BaseSpec, end: int = STEPS, **changes: Any) -> SegmentSpec:
     """The base run from `base` on, told what it has seen."""
-    spec = own(data, base.step, end)
+    spec = own(data, base.step, end, **changes)
     first = base.step * world.BATCH
     phases = (spec.order.phases[0].model_copy(update={"start_row": first}),)
     order = {"start_row": first, "seen": Order(spec.order).counts(first), "phases": phases}
-    changes = {"parent": None, "base": base, "init_seed": 0, "order": spec.order.model_copy(update=order)}
-    return spec.model_copy(update=changes)
+    onwards = {"parent": None, "base": base, "init_seed": 0, "order": spec.order.model_copy(update=order)}
+    return spec.model_copy(update=onwards)
 
 
 def dcp(checkpoint: Path) -> BaseSpec:
@@ -91,7 +94,7 @@ def test_a_checkpoint_of_joyctls_goes_on_bit_for_bit(data: Path, trunk: Path, re
 def test_a_stock_checkpoint_goes_on_as_torchtitan_would_have(data: Path, tmp_path: Path) -> None:
     checkpoint = stock.train_stock(own(data, 0, BRANCH), tmp_path / "half")
     stock.train_stock(own(data, 0, STEPS), tmp_path / "whole")
-    spec = after(data, dcp(checkpoint))
+    spec = after(data, dcp(checkpoint), training=JOINED)
     assert world.train(spec, tmp_path / "on", None) == "done"
     whole = json.loads((tmp_path / "whole" / "losses.json").read_text())
     assert losses(tmp_path / "on") == pytest.approx(whole[BRANCH:], rel=1e-6)
@@ -151,7 +154,7 @@ def test_weights_in_several_bfloat16_files_train(data: Path, tmp_path: Path) -> 
     shutil.copytree(data / "tokenizer", folder, dirs_exist_ok=True)
     assert len(list(folder.glob("*.safetensors"))) > 1
     base = BaseSpec(kind="hf", path=str(folder), step=BRANCH, sha256=folder_digest(folder), rewarm=4)
-    spec = after(data, base, BRANCH + 2)
+    spec = after(data, base, BRANCH + 2, training=JOINED)
     assert world.train(spec, tmp_path / "on") == "done"
     rows = Order(spec.order).rows(BRANCH * world.BATCH, (BRANCH + 1) * world.BATCH)
     sources = [tokens(data, name) for name in sorted(world.SIZES)]

@@ -210,7 +210,7 @@ def test_what_is_not_there_is_exit_code_6_with_a_remedy(tmp_path: Path, data: Pa
         (["report"], "joyctl sweep"),
         (["sweep", "small.yaml", "eval.suite=core", "eval.data=bench"], "eval.data is"),
         (["status", "small"], "no campaign 'small'"),
-        (["data", "order", "small.yaml", "--run", "upsample-20"], "joyctl sweep small"),
+        (["data", "order", "small.yaml", "--run", "upsample-99"], "joyctl sweep small"),
         (["data", "list", "small.yaml", "--data", "elsewhere"], "joyctl data build"),
     ):
         failed = place.call(*words)

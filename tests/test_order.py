@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joyctl.campaign.spec import OrderPhase, OrderSpec
-from joyctl.data.order import Order, _keys, permute
+from joyctl.data.deal import deal
+from joyctl.data.order import Order
+from joyctl.data.shuffle import keys_of, permute
 
 BASE = {"web": 180, "math": 9, "code": 3, "facts": 8}
 UP = {"web": 10, "math": 37, "code": 15, "facts": 38}
@@ -107,24 +111,6 @@ def test_another_trunk_seed_is_another_order() -> None:
     assert pairs(order((0, BASE), seed=1), 0, 200) != pairs(order((0, BASE), seed=0), 0, 200)
 
 
-@given(st.integers(1, 5_000), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
-def test_the_shuffle_is_a_permutation(n: int, key: int) -> None:
-    keys = np.array([key, 1, 2, 3, 4, 5], np.uint32)
-    assert sorted(permute(np.arange(n), n, keys)) == list(range(n))
-
-
-def test_the_shuffle_keeps_no_trace_of_the_order() -> None:
-    n = 100_003
-    y = permute(np.arange(n), n, np.array([11, 22, 33, 44, 55, 66], np.uint32)).astype(float)
-    sigma = n**-0.5
-    assert abs(np.corrcoef(np.arange(n), y)[0, 1]) < 5 * sigma
-    assert abs(np.corrcoef(y[:-1], y[1:])[0, 1]) < 5 * sigma
-    cells = np.histogram2d(np.arange(n), y, bins=64)[0]
-    expected = n / 64**2
-    assert 0.9 < ((cells - expected) ** 2 / expected).sum() / 63**2 < 1.1
-
-
 def test_the_order_is_the_same_on_every_machine() -> None:
     """Golden: a change here would silently change every result."""
     assert pairs(order((0, UP), seed=5), 0, 6) == GOLDEN
@@ -163,7 +149,7 @@ def test_after_a_base_no_row_comes_again_before_its_epoch_is_over_and_seen_ones_
     for name, size in ROWS.items():
         # The rows that its own order would have shown as the first `seen` ones.
         epoch, rest = divmod(seen[name], size)
-        keys = _keys(0, "trunk", name, epoch)
+        keys = keys_of(0, "trunk", name, epoch)
         before = set(permute(np.arange(rest), size, keys).tolist())
         shown = [(row, e) for source, row, e in rows if source == name]
         assert all(e >= epoch for _, e in shown)
@@ -186,7 +172,7 @@ def test_other_trunks_on_a_base_shuffle_what_it_left_over() -> None:
     again = after_base(40, seen, seed=1)
     for name in ("web", "math"):
         assert {r for s, r, e in pairs(again, 40, 3_000) if (s, e) == (name, 0)}.isdisjoint(
-            permute(np.arange(seen[name]), ROWS[name], _keys(0, "trunk", name, 0)).tolist()
+            permute(np.arange(seen[name]), ROWS[name], keys_of(0, "trunk", name, 0)).tolist()
         )
 
 
@@ -212,6 +198,41 @@ def test_far_rows_cost_what_near_ones_do() -> None:
     o = order((0, UP), rows=dict.fromkeys(UP, 2**31))
     rows = o.rows(10**9, 10**9 + 8)
     assert len(rows.row) == 8 and (rows.row < 2**31).all() and (rows.row >= 0).all()
+
+
+def test_a_source_of_more_rows_than_32_bits_count_is_shown_once_before_any_comes_again() -> None:
+    n = 7_800_000_000  # 1e12 tokens in rows of 128
+    o = order((0, {"web": 3, "code": 1}), rows={"web": n, "code": 2**32 + 1})
+    rows = o.rows(4 * n // 3 - 30_000, 4 * n // 3 + 30_000)
+    web = rows.source == o.names.index("web")
+    assert (rows.epoch[web] == np.sort(rows.epoch[web])).all() and set(rows.epoch[web].tolist()) == {0, 1}
+    assert rows.row[web].max() > 2**32 and (rows.row[web] < n).all()
+    for epoch in (0, 1):
+        mine = rows.row[web & (rows.epoch == epoch)]
+        assert len(np.unique(mine)) == len(mine) > 20_000
+        assert abs(mine.mean() / n - 0.5) < 5 / (12 * len(mine)) ** 0.5, "spread over the whole source"
+    first = o.rows(0, 60_000)
+    fresh = first.row[first.source == o.names.index("web")]
+    assert not np.intersect1d(fresh, rows.row[web & (rows.epoch == 0)]).size
+
+
+def test_its_memory_does_not_grow_with_the_tokens() -> None:
+    """A trillion tokens in rows of 4,096, twenty sources, two mixes of the longest period."""
+    names = [f"source{i}" for i in range(20)]
+    trunk, phase = ({name: w + i for i, name in enumerate(names)} for w in (3_267, 3_266))
+    trunk[names[0]] += 65_536 - sum(trunk.values())
+    phase[names[0]] += 65_535 - sum(phase.values())
+    far = 250_000_000
+    rows = dict.fromkeys(names, far // 20)
+    o = order((0, trunk), (far - 1_000_000, phase), rows=rows)
+    o.rows(far - 1_000_100, far - 995_900)  # what is imported and kept for good
+    deal.cache_clear()
+    tracemalloc.start()
+    o = order((0, trunk), (far - 1_000_000, phase), rows=rows)
+    o.rows(far, far + 4_096)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_500_000 and peak < 25_000_000
 
 
 GOLDEN: list[tuple[str, int, int]] = [

@@ -31,7 +31,9 @@ def swept(weights: list[float], grid: Grid) -> Plan:
 
 
 def test_fingerprints_are_those_of_all_campaigns_before():
-    planned = plan(recipe(), [point(recipe())], Grid(durations=(0.1,), phase_seeds=2), facts())
+    before = recipe().training.model_copy(update={"documents": "joined"})  # there was nothing else
+    of = recipe().model_copy(update={"training": before})
+    planned = plan(of, [point(of)], Grid(durations=(0.1,), phase_seeds=2), facts())
     assert {run.id: run.fingerprint for run in planned.runs} == {
         "control/s0": "7fbfb379914e23566791e3fd300893bc17ca13e27a2f0f38bd457f5039ffb7fd",
         "control/s1": "eb35009cf897b7c23398574f5d4e3de9afd5058c26a7908dfa5102103c039811",

@@ -202,6 +202,16 @@ class TestNotes:
         assert note in scoring_notes(report(folder))
         assert note in " ".join(screen(report(folder), 100).split())
 
+    def test_documents_that_see_each_other_are_said(self, folder: Path) -> None:
+        said = "documents see each other: in math nothing tells where they begin"
+        put(folder / "trunk/s0/0-1000/DONE.train.json", {"attention": "documents apart"})
+        put(folder / "runs/upsample-10/s0/DONE.train.json", {"attention": "documents joined, as the recipe says"})
+        assert scoring_notes(report(folder)) == []
+        for run in ("upsample-20", "drop-math-20"):
+            put(folder / f"runs/{run}/s0/DONE.train.json", {"attention": said})
+        assert scoring_notes(report(folder)) == [f"training: {said}"]
+        assert render_json(report(folder))["notes"] == [f"training: {said}"]
+
     def test_unprotected_code_is_said_with_its_runs(self, folder: Path) -> None:
         change(folder, "upsample-10/s0", "micro_code", sandbox="none")
         for run in ("control/s0", "upsample-20/s0", "drop-math-20/s0"):

@@ -83,6 +83,8 @@ class Said:
 
     squeue: str | Exception = ""
     sacct: str | Exception = ""
+    steps: str | Exception = ""
+    """What sacct says when it is asked for steps as well."""
     asked: list[tuple[str, ...]] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
     """Done while squeue is being asked."""
@@ -90,7 +92,7 @@ class Said:
     def __call__(self, *command: str, text: str | None = None, keep: Sequence[int] = ()) -> Answer:
         self.asked.append(command)
         self.meanwhile()
-        answer = self.squeue if command[0] == "squeue" else self.sacct
+        answer = self.squeue if command[0] == "squeue" else self.sacct if "-X" in command else self.steps
         if isinstance(answer, Exception):
             raise answer
         return Answer(0, answer, "")
@@ -142,6 +144,34 @@ def test_accounting_is_not_asked_again_for_what_has_ended(campaign: Campaign) ->
     assert [command[0] for command in said.asked] == ["squeue"]
     back = Said(RUNNING + RUNNING.replace("202_0", "202_1"))
     assert of(look(campaign.folder, back, first), "runs/b/s0").state == "running"  # it was queued again
+
+
+UNTOLD = "202_1|FAILED|11:0|0:0|None|2026-01-01T10:00:00|2026-01-01T10:05:00|01:00:00|n1\n"
+"""Of a job whose step was heard of when it had ended already."""
+STEPS = "202_1|11:0|2026-01-01T10:05:00\n202_1.batch|11:0|2026-01-01T10:05:00\n202_1.0|0:11|2026-01-01T10:05:01\n"
+
+
+def test_steps_are_asked_for_once_where_the_job_does_not_tell_of_them(campaign: Campaign) -> None:
+    campaign.submit("w", ["runs/a/s0", "runs/b/s0"], "202")
+    said = Said(RUNNING, UNTOLD, STEPS)
+    seen = look(campaign.folder, said)
+    assert of(seen, "runs/b/s0").cause == "killed by SIGSEGV on n1"
+    assert [command[0] for command in said.asked] == ["squeue", "sacct", "sacct"]
+    assert of(look(campaign.folder, said, seen), "runs/b/s0").cause == "killed by SIGSEGV on n1"
+    assert [command[0] for command in said.asked[3:]] == ["squeue"]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [NoAnswer("sacct: Connection refused"), "202_1.0|0:0|Unknown\n"],
+    ids=["accounting went silent", "the step has not ended for accounting"],
+)
+def test_steps_that_are_not_known_yet_are_asked_for_again(campaign: Campaign, steps: str | Exception) -> None:
+    campaign.submit("w", ["runs/a/s0", "runs/b/s0"], "202")
+    seen = look(campaign.folder, Said(RUNNING, UNTOLD, steps))
+    assert of(seen, "runs/b/s0").cause == "ended with exit code 11 on n1"
+    again = look(campaign.folder, Said(RUNNING, UNTOLD, STEPS), seen)
+    assert of(again, "runs/b/s0").cause == "killed by SIGSEGV on n1"
 
 
 def test_what_ends_well_while_slurm_is_asked_is_done(campaign: Campaign) -> None:

@@ -10,8 +10,9 @@ import torch
 import training as world
 
 from joyctl.data.order import Order
+from joyctl.data.rows import RowReader, open_rows
+from joyctl.data.shards import Boundary, SourceTokens, open_source
 from joyctl.errors import Missing, Refused
-from joyctl.train import loader as module
 from joyctl.train.loader import OrderedLoader
 
 
@@ -20,16 +21,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world.make_data(tmp_path_factory.mktemp("world") / "data")
 
 
-def load(data: Path, rank: int = 0, ranks: int = 1, microbatches: int = 1) -> OrderedLoader:
+BEGINS = Boundary(7, begins=True)
+
+
+def load(data: Path, rank: int = 0, ranks: int = 1, microbatches: int = 1, *, positions: bool = False) -> OrderedLoader:
     spec = world.segment(data, 0, world.TOTAL, phase={"code": 5, "web": 5}, phase_from=4, batch_size=8)
-    return OrderedLoader(
-        OrderedLoader.Config(order=spec.order, data_folder=spec.data_folder, global_batch_size=8),
+    loader = OrderedLoader(
+        OrderedLoader.Config(order=spec.order, data_folder=spec.data_folder, global_batch_size=8, positions=positions),
         dp_world_size=ranks,
         dp_rank=rank,
         tokenizer=None,
         seq_len=world.SEQ,
         local_batch_size=8 // ranks // microbatches,
     )
+    if positions:
+        folder = Path(spec.data_folder)
+        sources = [SourceTokens(open_source(folder, name).arrays, boundary=BEGINS) for name in loader.order.names]
+        loader._rows = RowReader(loader.order, sources, world.SEQ)
+    return loader
 
 
 def steps(loader: OrderedLoader, count: int, microbatches: int = 1) -> list[torch.Tensor]:
@@ -58,8 +67,7 @@ def test_ranks_and_microbatches_share_out_the_same_global_batches(data: Path, ra
         assert torch.equal(torch.cat([share[step] for share in shares]), whole)
 
 
-def test_a_restart_goes_on_at_the_next_row(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROWS_AHEAD", 20)  # places are computed anew in the middle of a step
+def test_a_restart_goes_on_at_the_next_row(data: Path) -> None:
     expected = steps(load(data, microbatches=2), 9, 2)
     first = load(data, microbatches=2)
     steps(first, 4, 2)
@@ -74,12 +82,31 @@ def test_the_state_is_one_opaque_string(data: Path) -> None:
     assert load(data).state_dict() == {"joyctl": '{"row": 0}'}
 
 
+def test_positions_restart_at_documents_for_every_rank_and_microbatch(data: Path) -> None:
+    loader = load(data, positions=True)
+    given, _ = next(iter(loader))
+    for tokens, positions in zip(given["input"].tolist(), given["positions"].tolist(), strict=True):
+        counted = 0
+        for token, position in zip(tokens, positions, strict=True):
+            counted = 0 if token == BEGINS.token else counted
+            assert position == counted
+            counted += 1
+    assert (given["positions"][:, 1:] == 0).any()
+    batches = iter(load(data, rank=1, ranks=2, microbatches=2, positions=True))
+    share = torch.cat([next(batches)[0]["positions"] for _ in range(2)])
+    assert torch.equal(share, given["positions"][4:])
+
+
+def test_without_positions_the_model_is_given_none(data: Path) -> None:
+    assert next(iter(load(data)))[0].keys() == {"input"}
+
+
 def test_absent_and_shrunken_sources_are_named(data: Path, tmp_path: Path) -> None:
     world.make_data(tmp_path / "data")
-    loader = load(tmp_path / "data")
+    order = load(tmp_path / "data").order
     (tmp_path / "data/sources/web/train.bin").write_bytes(bytes(2000))
     with pytest.raises(Refused, match="'web' has 31 rows of 32 tokens, the plan was made for 187"):
-        module._open(tmp_path / "data", "web", loader.order.spec.rows["web"], world.SEQ)
+        open_rows(order, tmp_path / "data", world.SEQ)
     (tmp_path / "data/sources/web/train.bin").unlink()
     with pytest.raises(Missing, match=r"train\.bin does not exist"):
-        module._open(tmp_path / "data", "web", 187, world.SEQ)
+        open_rows(order, tmp_path / "data", world.SEQ)

@@ -25,6 +25,7 @@ from joyctl.store.files import read_lines, write_text
 SEQ, BATCH, TOTAL = 32, 4, 30
 SIZES = {"code": 3000, "math": 2000, "web": 6000}  # tokens by source
 BASE = {"code": 1, "math": 2, "web": 7}
+BOUNDARY = {"token": 0, "begins": True}
 MODEL = Model(dim=32, n_layers=2, n_heads=4, n_kv_heads=2, ffn_hidden=64, vocab_size=64, max_seq_len=64)
 
 TOKENIZER = {"model": {"vocab": {f"w{i}": i for i in range(64)}, "merges": []}, "added_tokens": []}
@@ -38,10 +39,13 @@ def make_data(folder: Path) -> Path:
         habit = rng.random(size) < 0.7
         for i in np.flatnonzero(habit[1:]):
             tokens[i + 1] = (tokens[i] * 3 + number) % 64
+        tokens[rng.random(size) < 0.1] = BOUNDARY["token"]  # documents of about ten tokens
         path = folder / "sources" / name / "train.bin"
         path.parent.mkdir(parents=True)
         path.write_bytes(tokens.astype("<u2").tobytes())
-        described = {"name": name, "tokens": size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        described: dict[str, object] = {"name": name, "tokens": size}
+        described["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        described["boundary"] = BOUNDARY
         write_text(path.parent / "source.json", json.dumps(described))
     return folder
 

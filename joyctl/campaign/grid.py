@@ -62,6 +62,8 @@ class DataFacts:
     """Digest of every source's training tokens."""
     tokenizer_sha256: str
     tasks_sha256: str
+    heldout: bool = True
+    """Whether any source has held-out texts."""
 
 
 def percent(share: float) -> str:

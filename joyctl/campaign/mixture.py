@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 # Longest period of the deal of rows to sources. Weights whose common denominator is larger are rounded
-# to this one, an error of at most 1/131072 of a share.
+# to this one; no source's share changes by more than 1/65536 of all rows.
 MAX_PERIOD = 65_536
 
 

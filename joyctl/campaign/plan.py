@@ -312,7 +312,7 @@ class _Planner:
             suite=asked.suite,
             tasks=suite.tasks if suite else (),
             aggregate=suite.aggregate if suite else None,
-            heldout=suite.heldout if suite else False,
+            heldout=suite.heldout and self.data.heldout if suite else False,
             include_path=suite.include_path if suite else (),
             batch_size=asked.batch_size,
             backend=asked.backend,

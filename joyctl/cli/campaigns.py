@@ -23,6 +23,7 @@ from joyctl.cli.options import (
     Durations,
     Each,
     Every,
+    NoOverlap,
     Policy,
     ProbeAt,
     ProbeShare,
@@ -40,6 +41,7 @@ from joyctl.cli.words import (
     Words,
     note,
     shares,
+    split_words,
 )
 from joyctl.errors import Refused
 
@@ -94,6 +96,7 @@ def sweep(
     dry_run: DryRun = False,
     rerun: Rerun = False,
     unsafe_code: UnsafeCode = False,
+    no_overlap: NoOverlap = False,
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
@@ -102,7 +105,7 @@ def sweep(
     asked = Asked(
         "sweep", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, durations, category
     )
-    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
+    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code, overlap=not no_overlap)
 
 
 def ablate(
@@ -118,6 +121,7 @@ def ablate(
     dry_run: DryRun = False,
     rerun: Rerun = False,
     unsafe_code: UnsafeCode = False,
+    no_overlap: NoOverlap = False,
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
@@ -126,7 +130,7 @@ def ablate(
     if not drop and not each:
         raise typer.BadParameter("say what to leave out: --drop SOURCE (repeatable) or --each")
     asked = Asked("ablate", words, results, data, as_json, drop, each, at, policy, seeds, trunk_seeds, None, category)
-    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
+    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code, overlap=not no_overlap)
 
 
 def probe(
@@ -141,6 +145,7 @@ def probe(
     dry_run: DryRun = False,
     rerun: Rerun = False,
     unsafe_code: UnsafeCode = False,
+    no_overlap: NoOverlap = False,
     results: Results = DEFAULT_RESULTS,
     data: DataRoot = DEFAULT_DATA,
     as_json: Json = False,
@@ -154,7 +159,7 @@ def probe(
     rest = None if beside == "base" else beside
     probes = tuple(Probe(source, part, rest) for source in dict.fromkeys(add) for part in found)
     asked = Asked("probe", words, results, data, as_json, None, False, at, None, seeds, trunk_seeds, probes=probes)
-    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code)
+    _run(asked, cluster, dry_run=dry_run, rerun=rerun, unsafe=unsafe_code, overlap=not no_overlap)
 
 
 def _show(prepared: Prepared, asked: Asked, cluster: Cluster, *, every: bool = False, audit: bool = False) -> None:
@@ -181,9 +186,12 @@ def _show(prepared: Prepared, asked: Asked, cluster: Cluster, *, every: bool = F
             raise typer.Exit(Refused.exit_code)
 
 
-def _run(asked: Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool) -> None:
+def _run(
+    asked: Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe: bool, overlap: bool
+) -> None:  # fmt: skip
     from joyctl.cli.auditscreen import audit_or_refuse, set_aside_unfit
     from joyctl.cli.fitting import require_fit, require_trackers
+    from joyctl.cli.overlap import check_before
     from joyctl.data.stated import lacks_data, nothing_to_train_on
     from joyctl.evals.sandbox import UNSAFE
     from joyctl.launch.prepare import drifted, fetch_models, refuse_drift, share_trunks
@@ -214,7 +222,11 @@ def _run(asked: Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe:
     require_trackers(found_cluster)
     found = None
     if lacks_data(loaded.recipe, asked.data):
-        raise nothing_to_train_on(loaded.recipe, asked.data)
+        if slurm or loaded.recipe.data.tokenizer is None:
+            raise nothing_to_train_on(loaded.recipe, asked.data, cluster_name if slurm else None)
+        from joyctl.cli.building import build_here
+
+        build_here(loaded.recipe, asked.data)
     if cluster.kind == "slurm":  # before anything is made
         from joyctl.cli.queueing import ask
 
@@ -237,6 +249,8 @@ def _run(asked: Asked, cluster_name: str, *, dry_run: bool, rerun: bool, unsafe:
             refuse_drift(prepared, command_of(asked))
         prepared = fetch_models(prepared, note)
         audit_or_refuse(prepared)
+        if overlap:
+            check_before(prepared, loaded, split_words(asked.words)[0], cluster=cluster_name if slurm else None)
         prepared = share_trunks(prepared, note)
         if cluster.kind == "slurm":
             from joyctl.cli.queueing import run_on_slurm

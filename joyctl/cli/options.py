@@ -1,4 +1,4 @@
-"""The options of the commands that plan and run campaigns."""
+"""The options of the commands that plan and run campaigns, and of those that work on data."""
 
 from __future__ import annotations
 
@@ -44,4 +44,11 @@ Audit = Annotated[
 UnsafeCode = Annotated[
     bool,
     typer.Option("--unsafe-code", help="Execute generated code without a sandbox: it can do what you can."),
+]
+NoOverlap = Annotated[bool, typer.Option("--no-overlap", help="Do not look for test items in the sources first.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="On a cluster: follow the jobs until it is finished. Ctrl-C leaves them.")
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="On a cluster: how many jobs share the work (by its bytes).")
 ]

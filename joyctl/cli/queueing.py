@@ -92,7 +92,7 @@ def run_on_slurm(
     try:
         done = campaign.put(prepared, cluster, client.call, room, again, slurm_name=found.name)
     except submit.SbatchRefused as error:
-        raise _placed(error, cluster_name) from error
+        raise placed(error, cluster_name) from error
     if as_json:
         typer.echo(json.dumps(_outcome(prepared, done)))
     note(f"{_summary(done.drawn, done)}")
@@ -105,7 +105,7 @@ def run_on_slurm(
     note(f"next:  joyctl status {name}")
 
 
-def _placed(refusal: submit.SbatchRefused, cluster_name: str) -> RecipeError:
+def placed(refusal: submit.SbatchRefused, cluster_name: str) -> RecipeError:
     """sbatch's words at the line of the cluster file that they are about, where they tell."""
     keys = limits.explain_refusal(refusal.message)
     if keys is not None and "," not in keys:

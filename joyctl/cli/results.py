@@ -41,7 +41,7 @@ def status(
 ) -> None:
     """Count what is expected against what is there, and say why anything is missing.
 
-    On a cluster one squeue is asked for what waits and runs, and at most one sacct for what left the queue.
+    On a cluster one squeue is asked for what waits and runs, and sacct once for what left the queue.
     """
     from rich.console import Console
 

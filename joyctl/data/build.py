@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from joyctl.data.folder import (
     DTYPE,
@@ -22,13 +23,17 @@ from joyctl.data.folder import (
     tasks_digest,
     tokenizer_digest,
 )
+from joyctl.data.tokenise.blueprint import draw, settings_of
+from joyctl.data.tokenise.finish import hand_over
+from joyctl.data.tokenise.work import Tokenising, open_work
+from joyctl.data.work import Reached, Watch, Work, run_here
 from joyctl.data.world import corpus as micro_world
 from joyctl.data.world import tokenizer as bpe
 from joyctl.data.world.tasks import refresh_tasks
 from joyctl.errors import Problem, RecipeError, Refused
 from joyctl.recipe.types import Recipe
 from joyctl.store.files import fsync_folder, sha256_file
-from joyctl.store.fingerprint import fingerprint
+from joyctl.store.fingerprint import changed_keys, fingerprint
 
 TOKENIZER_SAMPLE = {"web": 4000, "math": 1500, "code": 2500, "facts": 1500}
 """Training documents of each source that the world's tokenizer is learned from."""
@@ -38,49 +43,159 @@ def _silent(_: str) -> None:
     return None
 
 
+def _unwatched(_: Reached) -> None:
+    return None
+
+
 def data_folder_for(recipe: Recipe, root: Path) -> Path:
-    """Where a recipe's data lies: its own `data.folder`, or `root`/micro-world-<8 hex of what determines it>."""
+    """Where a recipe's data lies: its own `data.folder`, or below `root` under a name that ends in 8 hex of what
+    determines it."""
     if recipe.data.folder is not None:
         return Path(recipe.data.folder)
+    if recipe.data.tokenizer is not None:
+        return root / f"{recipe.name}-{fingerprint(settings_of(recipe))[:8]}"
     return root / f"micro-world-{fingerprint(_settings(recipe))[:8]}"
 
 
-def build(recipe: Recipe, root: Path, progress: Callable[[str], None] = _silent) -> DataFolder:
+def build(
+    recipe: Recipe,
+    root: Path,
+    progress: Callable[[str], None] = _silent,
+    *,
+    processes: int | None = None,
+    watch: Watch | None = None,
+) -> DataFolder:
     """Make the recipe's data folder below `root`, or open it when it is already there.
 
     It is built beside its final name and renamed at the very end, so a build that was killed leaves nothing
-    that could be taken for data; of two builds at once the second waits and finds it done. Raises
-    RecipeError for a source that has no data, Missing for a `data.folder` that is not there, and Refused
-    when something else stands under the final name.
+    that could be taken for data; of two builds at once the second waits and finds it done. Texts are tokenised in
+    `processes` processes (as many as there are cores), and a build that was stopped goes on; `watch` hears how far it
+    is. Raises RecipeError for a source that has no data, Missing for a `data.folder` that is not there and for inputs
+    that cannot be read, and Refused when something else stands under the final name.
     """
     path = data_folder_for(recipe, root)
-    if recipe.data.folder is not None:
+    tokenised = recipe.data.tokenizer is not None
+    if recipe.data.folder is not None and not tokenised:
         return open_folder(path, recipe=recipe)
     if (path / MARKER).is_file():
-        return open_folder(path, recipe=recipe)
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{path.name}.lock"):
+        return _opened(recipe, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path, progress):
         if not (path / MARKER).is_file():
-            if path.exists():
-                raise Refused(f"{path} is in the way: no finished data folder", hint="Move or remove it.")
-            _build_world(_settings(recipe), path, progress)
-    folder = open_folder(path, recipe=recipe)
+            _require_free(path)
+            if tokenised:
+                work = _begin(recipe, path)
+                if work is not None:
+                    for name, other in work.blueprint.taken.items():
+                        progress(f"{name}: tokens of the same inputs are in {other}; linked")
+                    run_here(work, processes or len(os.sched_getaffinity(0)), watch or _unwatched)
+                    for said in _without_heldout(recipe, path):
+                        progress(said)
+            else:
+                _build_world(_settings(recipe), path, progress)
+    folder = _opened(recipe, path)
     progress(f"data {path.name}: {sum(s.tokens for s in folder.sources.values()):,} tokens")
     return folder
+
+
+def begin_build(recipe: Recipe, root: Path) -> Work | None:
+    """The work of tokenising a recipe's sources, written down so that jobs can share it; None when it is finished.
+
+    Its parts and its end are up to the caller. Raises as `build` does.
+    """
+    path = data_folder_for(recipe, root)
+    if (path / MARKER).is_file():
+        _opened(recipe, path)
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path, _silent):
+        _require_free(path)
+        return _begin(recipe, path)
+
+
+def _begin(recipe: Recipe, path: Path) -> Tokenising | None:
+    """Draw the build beside `path`; None when all that was left of it was its name. The caller holds the lock."""
+    partial = partial_of(path)
+    if (partial / MARKER).is_file():  # killed at its very end, or while it was put together
+        if json.loads((partial / MARKER).read_bytes())["settings"] == settings_of(recipe):
+            hand_over(partial, path)
+            return None
+        (partial / MARKER).unlink()
+    draw(recipe, path, partial)
+    return open_work(partial)
+
+
+def partial_of(path: Path) -> Path:
+    """Where a data folder is built that will stand at `path`."""
+    return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def _lock(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(f"data {path.name} is being built by another process; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _require_free(path: Path) -> None:
+    if path.exists():
+        raise Refused(f"{path} is in the way: no finished data folder", hint="Move or remove it.")
+
+
+def _opened(recipe: Recipe, path: Path) -> DataFolder:
+    """The finished folder. Raises Refused where the recipe's own `data.folder` was built from other settings."""
+    folder = open_folder(path, recipe=recipe)
+    if recipe.data.folder is not None and recipe.data.tokenizer is not None:
+        built = json.loads((path / MARKER).read_bytes())["settings"]
+        if changed := changed_keys(_by_name(built), _by_name(settings_of(recipe))):
+            listed = "\n".join(f"  {key}  {old} → {new}" for key, old, new in changed)
+            raise Refused(
+                f"data folder {path} was built from other settings\n{listed}",
+                hint="Name another data.folder, or remove this one and build it again.",
+            )
+    return folder
+
+
+def _without_heldout(recipe: Recipe, path: Path) -> Iterator[str]:
+    """Says which sources were too small for any of their documents to be held out."""
+    if not (recipe.data.heldout.share and recipe.data.heldout.documents):
+        return
+    for name, source in recipe.sources.items():
+        if source.text is not None and not (path / "sources" / name / "heldout.jsonl").exists():
+            yield (
+                f"{name}: no document is held out, so it has no held-out loss"
+                f" (data.heldout.share is {recipe.data.heldout.share:g})"
+            )
+
+
+def _by_name(value: Any) -> Any:
+    """Settings without the places of files: a folder may be used where its texts are not, or lie elsewhere."""
+    if isinstance(value, dict):
+        return {key: _by_name(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_by_name(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:
     """All that determines the generated data."""
     if recipe.data.world is None:
         where = f"recipe {recipe.name}"
-        problem = Problem(where, "data", "needs either `world` (generated) or `folder` (tokenised data)")
-        raise RecipeError([problem], hint="For the micro-world: data.world.seed=1")
+        message = "needs `world` (generated), `tokenizer` (built from texts) or `folder` (tokenised data)"
+        raise RecipeError([Problem(where, "data", message)], hint="For the micro-world: data.world.seed=1")
     return {"world": {"version": micro_world.VERSION, "seed": recipe.data.world.seed}}
 
 
 def _build_world(settings: dict[str, Any], path: Path, progress: Callable[[str], None]) -> None:
     """Build under a temporary name, make everything durable, rename. The caller holds the lock."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     if partial.exists():  # of a build that was killed: whoever made it no longer holds the lock
         shutil.rmtree(partial)
     seed = settings["world"]["seed"]
@@ -138,6 +253,7 @@ def _write_source(
         "dtype": "uint16",
         **vars(facts),
         "tokenizer_sha256": tokenizer_sha256,
+        "boundary": {"token": bos, "begins": True},
         "heldout": heldout,
     }
     (place / "source.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

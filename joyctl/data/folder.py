@@ -7,18 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from joyctl.data.heldouttasks import refresh_heldout
+from joyctl.data.shardfiles import check_files
+from joyctl.data.shards import Ids, open_source
+from joyctl.data.sidecar import SIDECAR, read_sidecar
 from joyctl.data.world.tasks import refresh_tasks
-from joyctl.errors import Missing, Problem, RecipeError
+from joyctl.errors import Missing, Problem, RecipeError, Refused
 from joyctl.recipe.types import Recipe
 from joyctl.store.files import sha256_file
 from joyctl.store.fingerprint import fingerprint
 
 MARKER = "DATA.json"
 DTYPE = "<u2"
-"""Token ids in train.bin: little-endian, two bytes."""
+"""Token ids in the micro-world's train.bin: little-endian, two bytes."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class SourceFacts:
     tokens: int
     documents: int
     sha256: str
-    """Digest of train.bin."""
+    """Digest of its one file, else of those of all (joyctl.data.sidecar.source_digest)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def open_folder(path: Path, *, verify: bool = False, recipe: Recipe | None = Non
     """Read a folder's marker; with `verify` every digest is computed again from the files.
 
     Task files that name another place, because the folder was moved, are written anew. Raises Missing when
-    the folder is absent, incomplete or damaged, and RecipeError when `recipe` has a source without data.
+    the folder is absent, incomplete or damaged, Refused when a source is of another tokenizer than the folder, and
+    RecipeError when `recipe` has a source without data.
     """
     marker = path / MARKER
     if not marker.is_file():
@@ -68,15 +70,18 @@ def open_folder(path: Path, *, verify: bool = False, recipe: Recipe | None = Non
             tasks_sha256=text["tasks_sha256"],
             sha256=text["sha256"],
         )
-        generated = "world" in text["settings"]
+        generated, built = "world" in text["settings"], "tokenizer" in text["settings"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Missing(f"{marker} is damaged: {error!r}", hint=_again(path)) from error
+    _require_one_tokenizer(folder)
     if verify:
         _verify(folder)
     if recipe is not None:
         check_sources(folder, recipe)
     if generated:
         refresh_tasks(path)
+    elif built:
+        refresh_heldout(path)
     return folder
 
 
@@ -92,15 +97,13 @@ def check_sources(folder: DataFolder, recipe: Recipe) -> None:
         raise RecipeError(problems, hint=f"The folder has: {have}. Leave the source out or tokenise it.")
 
 
-def tokens(path: Path, source: str) -> npt.NDArray[np.uint16]:
-    """Token ids of a source's training data, shape [tokens], mapped from the file and read-only.
+def tokens(path: Path, source: str) -> Ids:
+    """All token ids of a source's training data, shape [tokens], read-only.
 
-    A plain ndarray view: indexing an `np.memmap` object costs twice as much.
+    They are mapped where one file has them, else copied into memory: `open_source` reads parts of a large source.
     """
-    file = path / "sources" / source / "train.bin"
-    if not file.is_file():
-        raise Missing(f"{file} does not exist", hint="Make it: joyctl data build RECIPE")
-    return np.memmap(file, dtype=DTYPE, mode="r").view(np.ndarray)
+    whole = open_source(path, source)
+    return whole.read(0, len(whole))
 
 
 def digest(sources: dict[str, SourceFacts], tokenizer_sha256: str, vocab_size: int, tasks_sha256: str) -> str:
@@ -131,11 +134,7 @@ def _digests(path: Path, files: Iterable[Path]) -> dict[str, str]:
 
 def _verify(folder: DataFolder) -> None:
     path = folder.path
-    found = {
-        name: SourceFacts(facts.tokens, facts.documents, sha256_file(path / "sources" / name / "train.bin"))
-        for name, facts in folder.sources.items()
-        if (path / "sources" / name / "train.bin").is_file()
-    }
+    found = {name: facts for name in folder.sources if (facts := _facts(path, name)) is not None}
     changed = [f"sources/{name}" for name, facts in folder.sources.items() if found.get(name) != facts]
     if tokenizer_digest(path) != folder.tokenizer_sha256:
         changed.append("tokenizer")
@@ -146,6 +145,31 @@ def _verify(folder: DataFolder) -> None:
         changed.append(MARKER)
     if changed:
         raise Missing(f"data folder {path} is not as it was built: {', '.join(changed)}", hint=_again(path))
+
+
+def _facts(path: Path, name: str) -> SourceFacts | None:
+    """A source's facts from its sidecar, if its files are as that says, to the byte."""
+    try:
+        if check_files(path, name, digests=True) is not None:
+            return None
+        about = read_sidecar(path, name)
+    except (Missing, Refused):
+        return None
+    return SourceFacts(about.tokens, about.documents, about.sha256)
+
+
+def _require_one_tokenizer(folder: DataFolder) -> None:
+    """Refuse a source whose sidecar says that another tokenizer made it than the folder's."""
+    for name in folder.sources:
+        if not (folder.path / "sources" / name / SIDECAR).is_file():
+            continue
+        made_by = read_sidecar(folder.path, name).tokenizer_sha256
+        if made_by is not None and made_by != folder.tokenizer_sha256:
+            raise Refused(
+                f"{folder.path}: source '{name}' was made by another tokenizer ({made_by[:12]}) than the folder's"
+                f" ({folder.tokenizer_sha256[:12]})",
+                hint="Tokenise it with the folder's tokenizer: joyctl data build RECIPE",
+            )
 
 
 def _again(path: Path) -> str:

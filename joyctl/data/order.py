@@ -16,19 +16,15 @@ rows those were is its own affair: they are taken to be the first of this order,
 
 from __future__ import annotations
 
-import hashlib
-import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from joyctl.campaign.spec import OrderSpec
-
-Int64 = npt.NDArray[np.int64]
-UInt32 = npt.NDArray[np.uint32]
-_ROUNDS = 6
+from joyctl.data.deal import Deal
+from joyctl.data.deal import deal as deal_of
+from joyctl.data.shuffle import Int64, UInt32, keys_of, permute_parts
 
 
 @dataclass(frozen=True)
@@ -44,19 +40,13 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class _Deal:
-    """One period of dealing rows to sources."""
+class _Piece:
+    """Positions first..first+count-1 of one source's epoch."""
 
-    weights: Int64
-    source: npt.NDArray[np.int16]  # [period] which source gets the row
-    rank: Int64  # [period] how many rows of that source came before it in the period
-    before: Int64  # [period + 1, sources] counts at every prefix
-
-    def counts(self, n: int) -> Int64:
-        """Rows of every source among the first n."""
-        whole, rest = divmod(n, len(self.source))
-        counts: Int64 = whole * self.weights + self.before[rest]
-        return counts
+    source: int
+    epoch: int
+    first: int
+    count: int
 
 
 class Order:
@@ -78,7 +68,7 @@ class Order:
         # Cursors before the first row; seed 0 goes on behind them in the order that keys them.
         self._seen = np.array([(spec.seen or {}).get(name, 0) for name in self.names], np.int64)
         self._key, self._other = (spec.seed, 0) if spec.start_row is None else (0, spec.seed)
-        self._deals: list[_Deal] = []
+        self._deals: list[Deal] = []
         self._origin: list[int] = []  # global row at which each phase's deal began
         self._base: list[Int64] = []  # cursors of all sources there
         self._free: list[Int64] = []  # cursors from which on the phase's own seed shuffles
@@ -86,7 +76,7 @@ class Order:
             for name, weight in phase.weights.items():
                 if weight and not spec.rows.get(name):
                     raise ValueError(f"source '{name}' has weight but no rows")
-            deal = _deal(tuple(phase.weights.get(name, 0) for name in self.names))
+            deal = deal_of(tuple(phase.weights.get(name, 0) for name in self.names))
             here = self._cursors(j - 1, phase.start_row) if j else self._seen
             before = spec.phases[j - 1] if j else None
             if before is not None and before.seed not in (0, phase.seed):
@@ -106,15 +96,15 @@ class Order:
     def rows(self, start: int, stop: int) -> Rows:
         """Rows start..stop-1; any stretch, in any order of calls. Raises ValueError for one before the first row."""
         self._require(start)
-        parts = []
+        n = max(stop - start, 0)
+        found = Rows(np.empty(n, np.int16), np.empty(n, np.int64), np.empty(n, np.int64))
         for j, first in enumerate(self._starts):
             last = self._starts[j + 1] if j + 1 < len(self._starts) else stop
             a, b = max(start, int(first)), min(stop, int(last))
             if a < b:
-                parts.append(self._phase_rows(j, a, b))
-        if not parts:
-            return Rows(np.empty(0, np.int16), np.empty(0, np.int64), np.empty(0, np.int64))
-        return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+                part = slice(a - start, b - start)
+                self._fill(j, a, b, Rows(found.source[part], found.row[part], found.epoch[part]))
+        return found
 
     def counts(self, g: int) -> dict[str, int]:
         """Rows of every source before global row g, with those that a base has seen.
@@ -135,107 +125,43 @@ class Order:
         cursors: Int64 = self._base[j] + self._deals[j].counts(g - self._origin[j])
         return cursors
 
-    def _phase_rows(self, j: int, a: int, b: int) -> tuple[npt.NDArray[np.int16], Int64, Int64]:
-        deal = self._deals[j]
-        dealt = np.arange(a - self._origin[j], b - self._origin[j], dtype=np.int64)
-        turn, place = np.divmod(dealt, len(deal.source))
-        source = deal.source[place]
-        cursor = self._base[j][source] + turn * deal.weights[source] + deal.rank[place]
-        epoch, position = np.divmod(cursor, self._size[source])
-        row = np.empty_like(position)
-        for i in np.unique(source):
-            mine = source == i
-            for e in np.unique(epoch[mine]):
-                here = mine & (epoch == e)
-                row[here] = self._shuffle(j, int(i), int(e), position[here])
-        return source, row, epoch
+    def _fill(self, j: int, start: int, stop: int, rows: Rows) -> None:
+        """Write rows start..stop-1, all of phase j, into `rows`."""
+        origin, deal = self._origin[j], self._deals[j]
+        rows.source[:] = deal.sources(start - origin, stop - origin)
+        # A source's cursors follow on from each other: its share of the stretch is one range, cut where an epoch ends.
+        pieces = []
+        cursors = zip(self._cursors(j, start).tolist(), self._cursors(j, stop).tolist(), strict=True)
+        for i, (cursor, end) in enumerate(cursors):
+            while cursor < end:
+                epoch, first = divmod(cursor, int(self._size[i]))
+                count = min(int(self._size[i]) - first, end - cursor)
+                pieces.append(_Piece(i, epoch, first, count))
+                cursor += count
+        places = np.argsort(rows.source, kind="stable")  # by source, in the order of its cursors; a radix sort
+        rows.row[places] = self._shuffled(j, pieces)
+        rows.epoch[places] = np.repeat([piece.epoch for piece in pieces], [piece.count for piece in pieces])
 
-    def _shuffle(self, j: int, i: int, epoch: int, position: Int64) -> Int64:
-        """Position within an epoch -> row of source i, in phase j."""
-        size, name, seed = int(self._size[i]), self.names[i], self.spec.phases[j].seed
+    def _shuffled(self, j: int, pieces: list[_Piece]) -> Int64:
+        """The rows of the pieces, in phase j, one piece after the other."""
+        position = np.concatenate([np.arange(piece.first, piece.first + piece.count) for piece in pieces])
+        counts = [piece.count for piece in pieces]
+        sizes = [int(self._size[piece.source]) for piece in pieces]
         # Another data order for a part alone shuffles the positions that were left over before it, so that
         # still no row comes twice before the epoch ends: of the phase those of its trunk,
-        if seed:
-            first = min(max(int(self._free[j][i]) - epoch * size, 0), size)
-            position = _leave(position, first, size, _keys(seed, "phase", name, epoch))
+        shuffles = [(self.spec.phases[j].seed, "phase", self._free[j])]
         # of another trunk on the same base those of the base.
-        if self._other:
-            first = min(max(int(self._seen[i]) - epoch * size, 0), size)
-            position = _leave(position, first, size, _keys(self._other, "after base", name, epoch))
-        return permute(position, size, _keys(self._key, "trunk", name, epoch))
+        shuffles.append((self._other, "after base", self._seen))
+        for seed, stream, before in shuffles:
+            if seed:
+                gone = [
+                    min(max(int(before[piece.source]) - piece.epoch * size, 0), size)
+                    for piece, size in zip(pieces, sizes, strict=True)
+                ]
+                left = [size - g for size, g in zip(sizes, gone, strict=True)]
+                offset = np.repeat(gone, counts)
+                position = offset + permute_parts(position - offset, counts, left, self._keys(seed, stream, pieces))
+        return permute_parts(position, counts, sizes, self._keys(self._key, "trunk", pieces))
 
-
-def _leave(position: Int64, first: int, size: int, keys: UInt32) -> Int64:
-    """Positions first..size-1 shuffled among themselves."""
-    return first + permute(position - first, size - first, keys)
-
-
-def permute(x: Int64, n: int, keys: UInt32) -> Int64:
-    """Keyed permutation of 0..n-1, elementwise; n up to 2**32."""
-    if n <= 1:
-        return x.copy()
-    bits = max(2, (n - 1).bit_length())
-    y = _feistel(x.astype(np.uint32), bits, keys)
-    outside = np.flatnonzero(y >= n)
-    while outside.size:  # cycle walking: the domain is below 2n, so about one more turn on average
-        again = _feistel(y[outside], bits, keys)
-        y[outside] = again
-        outside = outside[again >= n]
-    return y.astype(np.int64)
-
-
-def _feistel(x: UInt32, bits: int, keys: UInt32) -> UInt32:
-    low = bits // 2
-    high_mask, low_mask = np.uint32((1 << (bits - low)) - 1), np.uint32((1 << low) - 1)
-    left, right = x >> np.uint32(low), x & low_mask
-    for i, key in enumerate(keys):  # alternating sides keep unequal halves at their width
-        if i % 2:
-            right = right ^ (_scramble(left, key) & low_mask)
-        else:
-            left = left ^ (_scramble(right, key) & high_mask)
-    return (left << np.uint32(low)) | right
-
-
-def _scramble(x: UInt32, key: np.uint32) -> UInt32:
-    """Mix 32 bits; the multipliers are those of C. Wellons' hash-prospector `lowbias32` (public domain)."""
-    x = x ^ key
-    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
-    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
-    return x ^ (x >> np.uint32(16))
-
-
-@lru_cache(maxsize=4096)
-def _keys(seed: int, stream: str, name: str, epoch: int) -> UInt32:
-    digest = hashlib.sha256(f"{seed}/{stream}/{name}/{epoch}".encode()).digest()
-    return np.frombuffer(digest, "<u4")[:_ROUNDS].astype(np.uint32)
-
-
-@lru_cache(maxsize=64)
-def _deal(weights: tuple[int, ...]) -> _Deal:
-    period = sum(weights)
-    if period <= 0 or min(weights) < 0:
-        raise ValueError("a mix needs weights that are not negative and sum to something")
-    live = [i for i, w in enumerate(weights) if w]
-    # Tijdeman's bound, written in integers (all sides times 2 * n * period): a source may take turn t only
-    # if its share so far exceeds its count by at least 1/(2n-2); of those, the one due first takes it.
-    slack = 2 * len(live) - 2
-    due = [(slack - 1) / w if w else 0.0 for w in weights]  # time of the next row: (1 - 1/slack + count) / share
-    lead = [slack * w - period for w in weights]  # at least 0 where a source may take the turn
-    count = [0] * len(weights)
-    turns: list[int] = []
-    for _ in range(period):  # plain numbers: one by one, numpy is three times slower
-        pick, soonest = -1, math.inf
-        for i in live:
-            # (a single source is always ready: both sides would be 0 >= period)
-            if (not slack or lead[i] >= 0) and due[i] < soonest:
-                pick, soonest = i, due[i]
-            lead[i] += slack * weights[i]
-        turns.append(pick)
-        count[pick] += 1
-        lead[pick] -= slack * period
-        due[pick] = (slack - 1 + slack * count[pick]) / weights[pick]
-    source = np.array(turns, np.int16)
-    before = np.zeros((period + 1, len(weights)), np.int64)
-    np.cumsum(source[:, None] == np.arange(len(weights)), axis=0, out=before[1:])
-    rank = before[np.arange(period), source]
-    return _Deal(np.array(weights, np.int64), source, rank, before)
+    def _keys(self, seed: int, stream: str, pieces: list[_Piece]) -> list[UInt32]:
+        return [keys_of(seed, stream, self.names[piece.source], piece.epoch) for piece in pieces]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from joyctl.data.build import data_folder_for
-from joyctl.data.folder import DataFolder, SourceFacts
+from joyctl.data.folder import MARKER, DataFolder, SourceFacts
 from joyctl.errors import Missing
 from joyctl.recipe.types import Recipe
 
@@ -14,7 +14,9 @@ UNKNOWN = "unknown"
 
 
 def lacks_data(recipe: Recipe, root: Path) -> bool:
-    """Whether the recipe names a data folder that is not on this machine."""
+    """Whether the recipe's data is not on this machine and has first to be tokenised, here or elsewhere."""
+    if recipe.data.tokenizer is not None:
+        return not (data_folder_for(recipe, root) / MARKER).is_file()
     return recipe.data.folder is not None and not data_folder_for(recipe, root).exists()
 
 
@@ -22,6 +24,11 @@ def stated_folder(recipe: Recipe, root: Path) -> DataFolder:
     """The folder that the recipe names, as its `sources.*.tokens` describe it. Raises Missing where one lacks them."""
     path = data_folder_for(recipe, root)
     unsaid = [name for name, source in recipe.sources.items() if source.tokens is None]
+    if unsaid and recipe.data.tokenizer is not None:
+        raise Missing(
+            f"data folder {path} is not built, and the recipe does not say how large {', '.join(unsaid)} is",
+            hint=f"Build it: joyctl data build RECIPE, or give sources.{unsaid[0]}.tokens to plan without it.",
+        )
     if unsaid:
         raise Missing(
             f"data folder {path} does not exist, and the recipe does not say how large {', '.join(unsaid)} is",
@@ -38,9 +45,17 @@ def stated_folder(recipe: Recipe, root: Path) -> DataFolder:
     )
 
 
-def nothing_to_train_on(recipe: Recipe, root: Path) -> Missing:
-    """Why nothing can be trained: the data folder is not here, and a recipe's words are no tokens."""
+def nothing_to_train_on(recipe: Recipe, root: Path, cluster: str | None = None) -> Missing:
+    """Why nothing can be trained: the data folder is not here, and a recipe's words are no tokens.
+
+    `cluster` is the one that would train, where it could build the folder as well.
+    """
     path = data_folder_for(recipe, root)
+    if recipe.data.tokenizer is not None:
+        again = f"joyctl data build RECIPE --cluster {cluster}" if cluster else "joyctl data build RECIPE"
+        return Missing(
+            f"data folder {path} is not built; only plan and --dry-run can do without it", hint=f"Build it: {again}"
+        )
     datasets = [f"{name} ({source.dataset})" for name, source in recipe.sources.items() if source.dataset]
     return Missing(
         f"data folder {path} does not exist; only plan and --dry-run can do without it",

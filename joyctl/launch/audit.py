@@ -6,6 +6,7 @@ On disk are looked at:
     metrics      of the same: the last line is of its last step, with the LR and the rows that the plan says
     data         the tokens of every source: of the planned size
     a base       that was trained elsewhere: joyctl.train.inspect
+    documents    whether all sources tell where theirs begin: joyctl.launch.documents
 
 With `digests` the SHA-256 of checkpoints, tokens and tokenizer are computed as well, which takes the time of reading
 every byte of them; without, a byte that flipped is not seen.
@@ -18,17 +19,18 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from joyctl.campaign.audit import Checked, DataKnown, Verdict, audit, grouped
 from joyctl.campaign.schedule import segment_lr
 from joyctl.campaign.spec import OrderSpec, SegmentSpec
-from joyctl.data.folder import DTYPE, tokenizer_digest
+from joyctl.data.folder import MARKER, SourceFacts, tokenizer_digest
 from joyctl.data.order import Order
+from joyctl.data.shardfiles import check_files
+from joyctl.data.sidecar import SIDECAR, read_sidecar
+from joyctl.errors import Missing, Refused
 from joyctl.launch.disk import last_metrics
+from joyctl.launch.documents import check_documents
 from joyctl.launch.prepare import Prepared
 from joyctl.store import dcp, layout
-from joyctl.store.files import sha256_file
 
 Found = Iterator[tuple[str, Verdict, str]]
 """(check, outcome, what it is about)."""
@@ -44,7 +46,7 @@ def audit_campaign(prepared: Prepared, *, digests: bool) -> tuple[Checked, ...]:
         vocab_size=data.vocab_size,
     )
     on_disk = [*_trained(prepared, digests), *_data(prepared, digests), *_base(prepared, digests)]
-    return (*audit(prepared.plan, known), *grouped(on_disk))
+    return (*audit(prepared.plan, known), *grouped([*on_disk, *check_documents(prepared)]))
 
 
 def damaged(checked: tuple[Checked, ...]) -> tuple[str, ...]:
@@ -117,20 +119,22 @@ def _data(prepared: Prepared, digests: bool) -> Found:
         return
     used = {name for spec in prepared.plan.segments for name in spec.source_sha256}
     for name in sorted(used & set(data.sources)):
-        yield "data", _tokens(data.path, name, data.sources[name].tokens, data.sources[name].sha256, digests), name
+        yield "data", _tokens(data.path, name, data.sources[name], digests), name
     if digests and tokenizer_digest(data.path) != data.tokenizer_sha256:
         yield "data", ("failure", f"{data.path / 'tokenizer'} has changed", _build_again(data.path)), "tokenizer"
 
 
-def _tokens(folder: Path, name: str, tokens: int, sha256: str, digests: bool) -> Verdict:
-    path = folder / "sources" / name / "train.bin"
-    if not path.is_file():
-        return "failure", f"{path} is missing", _build_again(folder)
-    planned = tokens * np.dtype(DTYPE).itemsize
-    if (size := path.stat().st_size) != planned:
-        return "failure", f"{path} has {size:,} bytes; {tokens:,} tokens have {planned:,}", _build_again(folder)
-    if digests and sha256_file(path) != sha256:
-        return "failure", f"the contents of {path} have changed", _build_again(folder)
+def _tokens(folder: Path, name: str, facts: SourceFacts, digests: bool) -> Verdict:
+    try:
+        about = read_sidecar(folder, name)
+        if (about.tokens, about.sha256) != (facts.tokens, facts.sha256):
+            said = f"{folder / 'sources' / name / SIDECAR} describes other tokens than {MARKER}"
+            return "failure", said, _build_again(folder)
+        wrong = check_files(folder, name, digests=digests)
+    except (Missing, Refused) as error:
+        return "failure", error.message, error.hint
+    if wrong is not None:
+        return "failure", wrong, _build_again(folder)
     return "ok", f"tokens of the planned size{' and SHA-256' if digests else ''}", None
 
 

@@ -82,6 +82,7 @@ def prepare(
         sha256={name: source.sha256 for name, source in data.sources.items()},
         tokenizer_sha256=data.tokenizer_sha256,
         tasks_sha256=data.tasks_sha256,
+        heldout=data.stated or recipe.data.tokenizer is None or any((data.path / "tasks").glob("heldout_*.yaml")),
     )
     folder = results / recipe.campaign
     like = frozenset(

@@ -141,6 +141,16 @@ class Stages(Strict):
     """Export and scoring of one run, on all GPUs that it asks for on one node: items are split over them."""
     score: Resources
     """Executing generated code in the sandbox; processor only."""
+    data: Resources | None = None
+    """`joyctl data build` and `overlap`: each job does a share of the files, `cpus_per_task` at once; processor only.
+    What `score` asks for when not given."""
+
+    def of(self, kind: Literal["train", "eval", "score", "data"]) -> Resources:
+        """What a job of this kind asks for."""
+        if kind == "data":
+            return self.data or self.score
+        found: Resources = getattr(self, kind)
+        return found
 
 
 class Container(Strict):

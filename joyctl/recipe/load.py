@@ -19,6 +19,7 @@ from joyctl.recipe.dump import dump_recipe
 from joyctl.recipe.locate import Kind, builtin_folder, locate, shown
 from joyctl.recipe.origin import Origins
 from joyctl.recipe.overrides import MAX_POINTS, Override, alternatives, parse_overrides
+from joyctl.recipe.places import place_data
 from joyctl.recipe.references import place_base, place_references
 from joyctl.recipe.rules import Finding
 from joyctl.recipe.suite import load_suite
@@ -117,9 +118,11 @@ def _suite(name: str, loading: _Loading[Recipe]) -> Suite:
 
 
 def _placed(recipe: Recipe, loading: _Loading[Recipe]) -> Recipe:
-    """A recipe with its references and its base in their places."""
+    """A recipe with its data, its references and its base in their places."""
     beside = _beside(loading) or Path.cwd()
-    return place_references(place_base(recipe, beside), beside, loading.origins(loading.fixed).problem)
+    return place_references(
+        place_base(place_data(recipe, beside), beside), beside, loading.origins(loading.fixed).problem
+    )
 
 
 def _beside(loading: _Loading[Recipe]) -> Path | None:

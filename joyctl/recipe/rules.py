@@ -277,6 +277,7 @@ def check_slurm(cluster: SlurmCluster) -> Iterator[Finding]:
         ("train", cluster.stages.train),
         ("eval", cluster.stages.eval),
         ("score", cluster.stages.score),
+        *((("data", cluster.stages.data),) if cluster.stages.data is not None else ()),
     ):
         above = ("stages", name)
         memory = [key for key in ("mem", "mem_per_cpu", "mem_per_gpu") if getattr(stage, key) is not None]
@@ -290,7 +291,10 @@ def check_slurm(cluster: SlurmCluster) -> Iterator[Finding]:
             yield Finding((*above, "gres"), message, ((*above, "gpus_per_node"),))
         if name != "train" and stage.nodes > 1:
             yield Finding((*above, "nodes"), f"{stage.nodes}; only training can use several nodes")
-        if name == "score" and (stage.processes_per_node or 1) > 1:
+        if name == "data" and (stage.gpus_per_node or stage.gres is not None):
+            key = "gpus_per_node" if stage.gpus_per_node else "gres"
+            yield Finding((*above, key), "this work uses no GPU; leave it out")
+        if name in ("score", "data") and (stage.processes_per_node or 1) > 1:
             message = f"{stage.processes_per_node}; only training and scoring a model (eval) can be several processes"
             yield Finding((*above, "processes_per_node"), message)
     if cluster.signal_grace_s >= 60 * cluster.stages.train.minutes:

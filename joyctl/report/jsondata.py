@@ -97,6 +97,8 @@ class Overlap(Strict):
     """Why nothing is known; null where it is."""
     sources: list[str]
     """What was looked through."""
+    ngrams: list[int]
+    """Lengths, in words, of the sequences that were looked for."""
     tasks: list[TaskItems]
     """What was looked for."""
 

@@ -132,7 +132,7 @@ def _overlap(leaks: Leaks | None) -> dict[str, Any] | None:
         }
         for task, one in leaks.tasks.items()
     ]
-    return {"unknown": leaks.unknown, "sources": list(leaks.sources), "tasks": tasks}
+    return {"unknown": leaks.unknown, "sources": list(leaks.sources), "ngrams": list(leaks.ngrams), "tasks": tasks}
 
 
 def _key(key: Key) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.data.overlap.findings import TaskFindings, known_findings
+from joyctl.data.overlap.findings import NGRAMS, TaskFindings, known_findings
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Leaks:
     """By leaf task; a task that is not here was not looked for."""
     sources: tuple[str, ...] = ()
     """What was looked through: the sources that the runs are trained on."""
+    ngrams: tuple[int, ...] = ()
+    """Lengths of the sequences of words that were looked for."""
     unknown: str | None = None
     """Why nothing is known, in words."""
 
@@ -68,7 +70,7 @@ def together(several: Sequence[Leaks | None]) -> Leaks | None:
         return unknown
     tasks = [task for task in known[0].tasks if all(task in leaks.tasks for leaks in known)]
     sources = tuple(sorted({name for leaks in known for name in leaks.sources}))
-    return Leaks({task: _joined([leaks.tasks[task] for leaks in known]) for task in tasks}, sources)
+    return Leaks({task: _joined([leaks.tasks[task] for leaks in known]) for task in tasks}, sources, known[0].ngrams)
 
 
 def _in_folder(folder: Path, sources: Mapping[str, str]) -> Leaks:
@@ -76,7 +78,8 @@ def _in_folder(folder: Path, sources: Mapping[str, str]) -> Leaks:
     if not known:
         why = "not checked: joyctl data overlap RECIPE" if folder.is_dir() else f"{folder} is not on this machine"
         return Leaks(unknown=why)
-    return Leaks({task: _of_task(found) for task, found in sorted(known.items())}, tuple(sorted(sources)))
+    tasks = {task: _of_task(found) for task, found in sorted(known.items())}
+    return Leaks(tasks, tuple(sorted(sources)), NGRAMS)
 
 
 def _of_task(task: TaskFindings) -> TaskLeaks:

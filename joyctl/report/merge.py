@@ -237,6 +237,7 @@ def _joined(named: Mapping[str, CampaignResults], parts: Sequence[CampaignResult
         missing=_missing(parts, tasks, source),
         protocols={digest: found for each in parts for digest, found in each.protocols.items()},
         scorings=tuple(s for i, each in enumerate(parts) for s in each.scorings if source.get((s.run, s.task)) == i),
+        attention=tuple(dict.fromkeys(said for each in parts for said in each.attention)),
         ledger=tuple(ledger.values()),
         leaks=together([each.leaks for each in parts]),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from joyctl.campaign.documents import APART, JOINED
 from joyctl.campaign.protocol import protocol_words
 from joyctl.report.aggregate import RESCALED
 from joyctl.report.datawords import data_notes
@@ -133,7 +134,8 @@ def chance_notes(report: Report) -> list[str]:
 
 
 def scoring_notes(report: Report) -> list[str]:
-    """What went otherwise than meant: rows shown again, leaked items, cut prompts, few items, code not confined."""
+    """What went otherwise than meant: rows shown again, leaked items, cut prompts, few items, code not confined,
+    documents not apart."""
     results, ours = report.results, without_references(report.results)
     lines = data_notes(report)
     protocols = {score.task: results.protocols.get(score.protocol, {}) for score in ours.scores}
@@ -158,7 +160,7 @@ def scoring_notes(report: Report) -> list[str]:
         whole = len(runs) == sum(scoring.task == task for scoring in results.scorings)
         where = "in every run" if whole else f"in {', '.join(runs)}"
         lines.append(f"{task}: generated code ran unprotected {where} (--unsafe-code)")
-    return lines
+    return lines + [f"training: {said}" for said in results.attention if said not in (APART, JOINED)]
 
 
 def alone_note(report: Report) -> list[str]:

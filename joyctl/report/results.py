@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,8 @@ class CampaignResults:
     """Of every task of every run that has scores."""
     model_parts: tuple[ModelPart, ...] = ()
     """What of the protocol is otherwise for references (joyctl.report.references)."""
+    attention: tuple[str, ...] = ()
+    """What trainings say of the documents of a row (joyctl.campaign.documents), each once."""
     ledger: tuple[RunLedger, ...] = ()
     """What runs have seen of their sources; of those that train, as far as their segment.json can be read."""
     leaks: Leaks | None = None
@@ -234,9 +237,18 @@ def read_campaign(folder: Path) -> CampaignResults:
         missing=tuple(missing),
         protocols=protocols,
         scorings=tuple(scorings),
+        attention=tuple(dict.fromkeys(said for name in sorted(segments) if (said := _attention(folder / name)))),
         ledger=read_ledger(trained, runs),
         leaks=read_leaks(trained.of(runs)),
     )
+
+
+def _attention(here: Path) -> str | None:
+    """What a trained segment says of the documents of its rows; None from before it was said, or from a torn marker."""
+    try:
+        return str(json.loads(layout.marker(here, "train").read_bytes())["attention"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_runs(folder: Path) -> tuple[RunSpec, ...]:

@@ -12,6 +12,7 @@ from torchtitan.distributed.activation_checkpoint import ActivationCheckpointing
 from torchtitan.tools import utils as titan
 
 from joyctl.campaign.spec import SegmentSpec
+from joyctl.data.documents import keeps_apart
 from joyctl.errors import Refused
 from joyctl.recipe.scaling import PLAIN, Scaling, Torchtitan
 from joyctl.recipe.scaling_rules import check_fit, check_torchtitan
@@ -42,10 +43,10 @@ def trainer_config(
     settings = scaling.torchtitan
     _require_fit(spec, settings, ranks)
     batch_size = spec.training.batch_size
-    model = model_spec(spec.model)
+    apart = keeps_apart(spec)
     return SegmentTrainer.Config(
         segment=spec,
-        model_spec=model,
+        model_spec=model_spec(spec.model, apart=apart),
         hf_assets_path="",  # rows are tokens already, and nothing is loaded from or saved as Hugging Face files
         dump_folder=str(folder.absolute()),
         tokenizer=NoTokenizer.Config(),
@@ -62,7 +63,9 @@ def trainer_config(
             mixed_precision_reduce=settings.training.mixed_precision_reduce,
             disable_cuda_graphs=True,
         ),
-        dataloader=OrderedLoader.Config(order=spec.order, data_folder=spec.data_folder, global_batch_size=batch_size),
+        dataloader=OrderedLoader.Config(
+            order=spec.order, data_folder=spec.data_folder, global_batch_size=batch_size, positions=apart
+        ),
         metrics=JsonlMetrics.Config(
             segment=spec.id, project=project, trackers=scaling.trackers, log_freq=1, disable_color_printing=True
         ),

@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torchtitan.components.dataloader import BaseDataLoader
 
 from joyctl.campaign.spec import OrderSpec
-from joyctl.data.folder import tokens
-from joyctl.data.order import Order, Rows
-from joyctl.errors import Refused
+from joyctl.data.order import Order
+from joyctl.data.rows import open_rows
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
-ROWS_AHEAD = 4096
-"""Rows whose places are computed in one call of the data order."""
+ROWS_AHEAD = 64
+"""Rows of this rank that are on their way from disk at least, where they have to come from there."""
 
 
 class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
@@ -31,8 +28,9 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
     inside one opaque string: torchtitan's checkpoints flatten dictionaries into keys, and every key a
     checkpoint lacks is an error there.
 
-    Yields ({"input": int64 [local_batch_size, seq_len]}, labels of the same shape). No positions: a row is
-    one sequence from position 0, which is what the model takes when none are given.
+    Yields ({"input": int64 [local_batch_size, seq_len]}, labels of the same shape), and with `positions` these too:
+    they restart where a document begins; a row of a source that does not tell is one. Without them the model takes a
+    row as one sequence from position 0.
     """
 
     @dataclass(kw_only=True, slots=True)
@@ -43,6 +41,8 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         data_folder: str
         global_batch_size: int
         """Rows in one optimizer step, over all ranks and microbatches."""
+        positions: bool = False
+        """Whether each token's position in its document is given as well."""
 
     def __init__(
         self,
@@ -62,16 +62,18 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         self.first = dp_rank * self.share
         self.order = Order(config.order)
         self.row = self.order.first
-        self._tokens = [
-            _open(Path(config.data_folder), name, config.order.rows[name], seq_len) for name in self.order.names
-        ]
-        self._ahead: tuple[int, Rows] | None = None
+        self.positions = config.positions
+        self._rows = open_rows(self.order, Path(config.data_folder), seq_len, positions=config.positions)
 
     def __iter__(self) -> Iterator[Batch]:
+        ahead = -(-ROWS_AHEAD // self.share) * self.batch_size
+        for start in range(self.row + self.first, self.row + ahead, self.batch_size):
+            self._rows.expect(start, start + self.share)
         while True:
             start = self.row + self.first
             for first in range(start, start + self.share, self.local_batch_size):
                 batch = self._batch(first, first + self.local_batch_size)
+                self._rows.expect(first + ahead, first + ahead + self.local_batch_size)
                 if first + self.local_batch_size == start + self.share:
                     # Before handing out the step's last microbatch: a checkpoint is taken while we wait here.
                     self.row += self.batch_size
@@ -86,26 +88,8 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
         self.row = json.loads(state_dict["joyctl"])["row"]
 
     def _batch(self, start: int, stop: int) -> Batch:
-        source, row = self._places(start, stop)
-        rows = np.empty((stop - start, self.seq_len + 1), np.int64)
-        for i, (s, r) in enumerate(zip(source.tolist(), row.tolist(), strict=True)):
-            rows[i] = self._tokens[s][r * self.seq_len : (r + 1) * self.seq_len + 1]
-        batch = torch.from_numpy(rows)
-        return {"input": batch[:, :-1].contiguous()}, batch[:, 1:].contiguous()
-
-    def _places(self, start: int, stop: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
-        if self._ahead is None or not self._ahead[0] <= start <= stop <= self._ahead[0] + len(self._ahead[1].row):
-            self._ahead = start, self.order.rows(start, max(stop, start + ROWS_AHEAD))
-        base, rows = self._ahead
-        return rows.source[start - base : stop - base], rows.row[start - base : stop - base]
-
-
-def _open(folder: Path, source: str, rows: int, seq_len: int) -> npt.NDArray[np.uint16]:
-    found = tokens(folder, source)
-    there = (len(found) - 1) // seq_len
-    if there != rows:
-        raise Refused(
-            f"{folder}: source '{source}' has {there} rows of {seq_len} tokens, the plan was made for {rows}",
-            hint="The data changed after the campaign was planned: plan it again under another name.",
-        )
-    return found
+        rows = self._rows.batch(start, stop, positions=self.positions)
+        given = {"input": torch.from_numpy(rows.inputs)}
+        if rows.positions is not None:
+            given["positions"] = torch.from_numpy(rows.positions)
+        return given, torch.from_numpy(rows.labels)

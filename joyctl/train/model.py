@@ -1,14 +1,14 @@
-"""torchtitan's model for a recipe: a Llama 3 decoder with plain causal attention."""
+"""torchtitan's model for a recipe: a Llama 3 decoder."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch.distributed.fsdp import FSDPModule
 from torchtitan.models.common import ComplexRoPE, Embedding, Linear, RMSNorm
-from torchtitan.models.common.attention import ScaledDotProductAttention
 from torchtitan.models.common.config_utils import make_ffn_config, make_gqa_config
 from torchtitan.models.common.param_init import depth_scaled_std
 from torchtitan.models.llama3 import Llama3Model, parallelize_llama
@@ -18,14 +18,16 @@ from torchtitan.protocols.model_spec import ModelSpec
 from torchtitan.tools import utils as titan
 
 from joyctl.recipe.types import Model
+from joyctl.train.attention import inner_attention
 
 
-def model_spec(model: Model) -> ModelSpec:
+def model_spec(model: Model, *, apart: bool = False) -> ModelSpec:
     """The bundle torchtitan trains: sizes as in the recipe, initial values as in its Llama 3.
 
-    Attention is `scaled_dot_product_attention`, causal inside a row. A row is one sequence (its documents see
-    each other, as in the exported model), so no document mask is needed, and CPU and GPU compute the same.
+    Attention is causal inside a row. Where documents are kept `apart` it needs the positions that the loader gives;
+    else it is `scaled_dot_product_attention` over the whole row. The weights are the same either way.
     """
+    attention = inner_attention(titan.device_type, model.dim // model.n_heads, apart=apart)
     ones = {"weight": torch.nn.init.ones_}
     layers = [
         Llama3TransformerBlock.Config(
@@ -37,7 +39,7 @@ def model_spec(model: Model) -> ModelSpec:
                 n_kv_heads=model.n_kv_heads,
                 wqkv_param_init=_truncated(model.init_std),
                 wo_param_init=_truncated(depth_scaled_std(model.init_std, layer)),
-                inner_attention=ScaledDotProductAttention.Config(),
+                inner_attention=replace(attention),
                 fuse_qkv=True,
                 rope=ComplexRoPE.Config(
                     dim=model.dim // model.n_heads,

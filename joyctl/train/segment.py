@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import threading
@@ -12,9 +11,13 @@ from pathlib import Path
 from types import FrameType
 
 from torchtitan.observability.structured_logger import init_structured_logger
+from torchtitan.tools.logging import logger
 
+from joyctl.campaign.documents import APART, JOINED
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.errors import Interrupted, Missing, Refused
+from joyctl.data.documents import attention_of
+from joyctl.data.sidecar import SIDECAR, read_sidecar
+from joyctl.errors import Interrupted, Refused
 from joyctl.recipe.scaling import PLAIN, Scaling
 from joyctl.train import checkpoints, ranks
 from joyctl.train.config import trainer_config
@@ -35,21 +38,23 @@ def train_segment(
     save_seconds: float = SAVE_SECONDS,
     scaling: Scaling = PLAIN,
     project: str = "",
-) -> None:
+) -> str:
     """Train `spec` in `folder`, from `parent_checkpoint`, its base or scratch, or from the folder's newest checkpoint.
 
     Leaves checkpoint/step-<end_step> (model, optimizer, LR and data position) and those that are averaged with it,
     metrics.jsonl with one line a step, and log/. A segment that is done is left as it is. `threads` is CPU threads of
-    each process, `scaling` how the cluster file has it run, `project` the campaign's name for trackers.
+    each process, `scaling` how the cluster file has it run, `project` the campaign's name for trackers. Gives what the
+    documents of a row are to each other, in words (joyctl.campaign.documents); the log says it too.
 
     SIGTERM and SIGINT save at the next step and raise Interrupted; the same call goes on from there with the
     same numbers. Raises Missing or Refused when the parent, the base, the data or the folder does not fit, Diverged
     when the loss is not finite.
     """
     with _asked_to_stop() as asked, ranks.session(threads), _log_to(folder / "log"):
-        finished = True
+        finished, attention = True, attention_of(spec)
         if checkpoints.resumable(folder, spec.kept_steps) != spec.end_step:
             _check(spec, folder, parent_checkpoint)
+            logger.log(logging.INFO if attention in (APART, JOINED) else logging.WARNING, "Attention: %s", attention)
             config = trainer_config(
                 spec, folder, parent_checkpoint, ranks=ranks.count(), scaling=scaling, project=project
             )
@@ -65,6 +70,7 @@ def train_segment(
                 f"{spec.id}: stopped as asked at step {checkpoints.newest(folder) or spec.start_step}, all saved",
                 hint="The same command goes on from there.",
             )
+    return attention
 
 
 def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> None:
@@ -77,11 +83,9 @@ def _check(spec: SegmentSpec, folder: Path, parent_checkpoint: Path | None) -> N
         elif spec.base is not None:
             require_base(spec.base, spec)
     for name, expected in spec.source_sha256.items():
-        path = Path(spec.data_folder) / "sources" / name / "source.json"
-        if not path.exists():
-            raise Missing(f"{path} does not exist", hint="Make it: joyctl data build RECIPE")
-        found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+        found = read_sidecar(Path(spec.data_folder), name).sha256
         if found != expected:
+            path = Path(spec.data_folder) / "sources" / name / SIDECAR
             raise Refused(
                 f"{path}: the tokens of source '{name}' are not those the campaign was planned for "
                 f"({found[:12]} instead of {expected[:12]})",

@@ -26,6 +26,7 @@ from joyctl.errors import Refused
 from joyctl.store import layout
 from joyctl.train import checkpoints, ranks
 from joyctl.train.adopt import begin_after, own_settings
+from joyctl.train.attention import MaskedAttention, document_mask, fix_flex_kernels
 from joyctl.train.lr import lr_in_use
 from joyctl.train.metrics import diverged
 from joyctl.train.optimizers import Settings, refuse_changed_settings, settings_of
@@ -83,6 +84,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
     """Optimizer steps done, of the whole run."""
 
     def __init__(self, config: Config) -> None:
+        fix_flex_kernels()
         super().__init__(config)
         self.segment = config.segment
         self.folder = Path(config.dump_folder)
@@ -96,6 +98,15 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             return super().init_distributed()
         ranks.be_alone(titan.device_type)
         return ParallelDims.from_config(self.config.parallelism, 1)
+
+    def post_dataloading_process(
+        self, input_dict: dict[str, torch.Tensor], labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+        """What the model is given: torchtitan makes masks for its own attention from positions, this for ours."""
+        inputs, labels, further = super().post_dataloading_process(input_dict, labels)
+        if isinstance(self.model_config.first_attention.inner_attention, MaskedAttention.Config):
+            further["attention_masks"] = document_mask(further["positions"])
+        return inputs, labels, further
 
     def run(self, asked_to_stop: Callable[[], bool], *, save_seconds: float, save_share: float) -> bool:
         """Train to the end and save; False when stopped before, saved as well.

@@ -12,6 +12,8 @@ from joyctl.store.files import write_text
 
 VERSION = 1
 FOLDER = "overlap"
+NGRAMS = (13, 8)
+"""Lengths of the sequences of words that are looked for."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Findings:
 
     sources: dict[str, str]
     items: dict[str, TaskFindings]
-    ngrams: tuple[int, ...] = (13, 8)
+    ngrams: tuple[int, ...] = NGRAMS
 
     @property
     def n(self) -> int:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from joyctl.store.files import write_text
+from joyctl.data.heldouttasks import heldout_task, write_changed
 
 MC_GROUP, MATH_TASK, CODE_TASK = "micro_mc", "micro_math", "micro_code"
 
@@ -129,24 +129,6 @@ metadata:
   version: 1.0
 """
 
-_HELDOUT = """\
-# Held-out loss of one source, the shape of wikitext: bits per byte of whole documents.
-task: heldout_{source}
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {path}
-output_type: loglikelihood_rolling
-test_split: test
-doc_to_text: ""
-doc_to_target: "{{{{text}}}}"
-num_fewshot: 0
-metric_list:
-  - metric: bits_per_byte
-metadata:
-  version: 1.0
-"""
-
 _GENERAL = """\
 # General language ability: held-out web text and four ways in which it may go on.
 task: general_{name}
@@ -208,8 +190,7 @@ def task_files(folder: Path, subjects: Sequence[str], sources: Sequence[str], ge
     for name in general:
         files[f"general_{name}.yaml"] = _GENERAL.format(name=name, path=quoted("tasks", f"general_{name}.jsonl"))
     for source in sources:
-        path = quoted("sources", source, "heldout.jsonl")
-        files[f"heldout_{source}.yaml"] = _HELDOUT.format(source=source, path=path)
+        files |= heldout_task(source, folder)
     return files
 
 
@@ -223,10 +204,4 @@ def refresh_tasks(folder: Path, at: Path | None = None) -> list[str]:
     subjects = sorted(p.stem.removeprefix("mc_") for p in tasks.glob("mc_*.jsonl"))
     sources = sorted(p.parent.name for p in folder.glob("sources/*/heldout.jsonl"))
     general = sorted(p.stem.removeprefix("general_") for p in tasks.glob("general_*.jsonl"))
-    written = []
-    for name, text in task_files(at or folder, subjects, sources, general).items():
-        path = tasks / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
-            written.append(name)
-    return written
+    return write_changed(tasks, task_files(at or folder, subjects, sources, general))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from joyctl.data.tokenizers import one_thread
 
 VOCABULARY = 1024
 BOS, EOS = "<|begin_of_text|>", "<|end_of_text|>"
@@ -38,7 +38,7 @@ def train(sample: Iterable[str], names: Sequence[str]) -> Any:
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    with _one_thread():
+    with one_thread():
         learner.train_from_iterator(sample, trainer)
     learned = json.loads(learner.to_str())["model"]
     vocabulary = _make_room(learned["vocab"], ["Ġ" + name for name in names])  # a blank is written as Ġ
@@ -52,7 +52,7 @@ def train(sample: Iterable[str], names: Sequence[str]) -> Any:
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of every text, without BOS and EOS."""
-    with _one_thread():
+    with one_thread():
         return [e.ids for e in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
 
@@ -80,17 +80,3 @@ def _make_room(learned: dict[str, int], names: Sequence[str]) -> dict[str, int]:
     for name in names:
         vocabulary.setdefault(name, len(vocabulary))
     return vocabulary
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep the library from starting threads: it forbids a later fork of this process to use it quietly."""
-    before = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TOKENIZERS_PARALLELISM"]
-        else:
-            os.environ["TOKENIZERS_PARALLELISM"] = before

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyctl.campaign.compare import Job
-from joyctl.errors import Refused
 from joyctl.launch.prepare import Prepared
 from joyctl.launch.slurm import groups, snapshot, submit
 from joyctl.launch.slurm.client import Slurm
@@ -140,7 +139,8 @@ def put(
     ledger = Ledger(prepared.folder)
     ledger.place(cluster.shared_root, prepared.folder)
     with submit.submit_lock(ledger) as lock:
-        _refuse_elsewhere(prepared, ledger, slurm_name)
+        take_back = f"joyctl cancel --campaign {prepared.plan.campaign}"
+        submit.refuse_elsewhere(prepared.plan.campaign, ledger, slurm_name, done_in(prepared.folder), take_back)
         ledger.write_cluster({**cluster.model_dump(mode="json"), "slurm_name": slurm_name})
         queue = submit.read_queue(ledger, slurm, done_in(prepared.folder))
         code = snapshot.take(ledger.folder / "code")
@@ -156,24 +156,6 @@ def put(
     left = drawn.left + sum(len(m.elements) for m in refused)
     arrays = [(a.manifest, a.job) for a in sent.arrays if a.job is not None]
     return Submission(drawn, arrays, left, sent.full, time.monotonic() - begin)
-
-
-def _refuse_elsewhere(prepared: Prepared, ledger: Ledger, slurm_name: str) -> None:
-    """Raise Refused while jobs may wait on another cluster that sees the same folders: nobody here knows of them."""
-    before = ledger.cluster().get("slurm_name")
-    if not before or before == slurm_name:
-        return
-    done = done_in(prepared.folder)
-    for array in ledger.read():
-        for index, element in array.manifest.elements.items():
-            if element.folder == REST or index in array.cancelled:
-                continue
-            if not done(element.folder, element.stages[-1]):
-                raise Refused(
-                    f"jobs of {prepared.plan.campaign} were submitted to the Slurm cluster '{before}', and this is "
-                    f"'{slurm_name}'",
-                    hint=f"Take them back there first: joyctl cancel --campaign {prepared.plan.campaign}",
-                )
 
 
 def live_stages(campaign: Path, slurm: Slurm) -> dict[groups.Key, submit.Live]:

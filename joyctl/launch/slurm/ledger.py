@@ -22,8 +22,8 @@ from typing import Any, Literal, cast
 from joyctl.campaign.spec import Stage
 from joyctl.store.files import append_line, read_lines, write_json
 
-JobKind = Literal["train", "eval", "score"]
-"""What a job asks resources for; an `eval` job exports as well."""
+JobKind = Literal["train", "eval", "score", "data"]
+"""What a job asks resources for; an `eval` job exports as well, a `data` job builds or searches sources."""
 Event = Literal["submitted", "released", "cancelled"]
 
 
@@ -62,7 +62,7 @@ class Manifest:
     """By array index."""
     dependency: str | None
     """`afterok:<name>_<index>`, `aftercorr:<name>` or `afterany:<name>:<name>...`, of other manifests; None when it
-    can start at once."""
+    can start at once. `afterok` may name several, and whole arrays too."""
     exclude: tuple[str, ...] = ()
     """Nodes that its jobs must not use."""
     code: str = ""

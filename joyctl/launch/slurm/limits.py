@@ -23,6 +23,7 @@ from joyctl.recipe.rules import Finding, Loc, did_you_mean
 from joyctl.recipe.validate import place
 
 KINDS: tuple[JobKind, ...] = ("train", "eval", "score")
+"""Of a campaign's jobs."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def _limit_minutes(limit: str) -> int | None:
 
 def check(cluster: SlurmCluster, limits: Limits) -> list[Finding]:
     """Everything that a cluster file asks and the cluster does not have."""
-    found = [finding for kind in KINDS for finding in _check_stage(cluster, kind, limits)]
+    kinds: tuple[JobKind, ...] = KINDS if cluster.stages.data is None else (*KINDS, "data")
+    found = [finding for kind in kinds for finding in _check_stage(cluster, kind, limits)]
     most = limits.max_array_size
     if cluster.max_array_size is not None and cluster.max_array_size > most:
         found.append(Finding(("max_array_size",), f"{cluster.max_array_size} is above Slurm's MaxArraySize, {most}"))
@@ -217,8 +219,7 @@ def place_of(cluster: SlurmCluster, kind: JobKind, keys: str) -> Loc:
 
 
 def _stage(cluster: SlurmCluster, kind: JobKind) -> Resources:
-    found: Resources = getattr(cluster.stages, kind)
-    return found
+    return cluster.stages.of(kind)
 
 
 def explain_refusal(text: str) -> str | None:

@@ -10,10 +10,13 @@ from datetime import datetime
 
 from joyctl.errors import JoyctlError
 from joyctl.launch.slurm.client import NoAnswer, Slurm
+from joyctl.launch.slurm.place import Place
 from joyctl.recipe.rules import minutes
 
 # A controller that is being restarted, or whose standby takes over, answers again after that.
 _TRIES, _PAUSE_SECONDS = 6, 5.0
+# Slurm may send the signal before the end of time up to a minute early.
+_EARLY_SECONDS = 90.0
 
 
 class CannotRequeue(JoyctlError):
@@ -47,6 +50,34 @@ def look(slurm: Slurm, job: str) -> Job:
         end = None
     restarts, state = int(facts.get("Restarts") or 0), facts.get("JobState", "")
     return Job(job, state, restarts, end, facts.get("Partition", ""), facts.get("ExcNodeList", ""))
+
+
+def put_back(slurm: Slurm, place: Place, *, allowed: bool, most: int, avoid: Iterable[str] = ()) -> None:
+    """Queue the job that runs at `place` again, at most `most` times; `avoid` as in `requeue`.
+
+    Raises CannotRequeue with the reason where that is not to be, NoAnswer or Missing as `look` does.
+    """
+    if place.job is None:
+        raise CannotRequeue("there is no Slurm here")
+    if not allowed:
+        raise CannotRequeue("the cluster file has requeue off")
+    if place.restart >= most:
+        raise CannotRequeue(f"that was done {place.restart} times (max_requeues)")
+    job = look(slurm, place.job)
+    if job.state != "RUNNING":
+        raise CannotRequeue(f"Slurm is ending it ({job.state})")
+    if job.restarts != place.restart:
+        raise CannotRequeue("Slurm has started it again already")
+    requeue(slurm, job, nodes=len(place.nodes), avoid=avoid)
+
+
+def is_out_of_time(slurm: Slurm, job: str, told: float, grace: float) -> bool:
+    """Whether a job that was signalled at the Unix time `told` was so because its time is nearly over.
+
+    `grace` is how many seconds before its end it is to be told. Raises as `look` does.
+    """
+    end = look(slurm, job).end
+    return end is not None and end - told < grace + _EARLY_SECONDS
 
 
 def requeue(slurm: Slurm, job: Job, *, nodes: int, avoid: Iterable[str] = ()) -> None:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 SQUEUE = ("squeue", "-h", "-r", "-O", "JobArrayID:|,Name:|,State:|,RestartCnt:|,StartTime:|,NodeList:|,Reason:|")
 """With the bare suffix no column is cut off."""
 # Without the steps, which take four times as long to ask for: the worst of their codes is the job's DerivedExitCode.
+# Unless a step was heard of after its job had ended: then that stays 0:0 for good, and only the step has the code. So
+# it was with 15 of 100 jobs whose step died of a signal on an idle Slurm 22.05, and with half of them on a busy one.
 SACCT = ("sacct", "-n", "-P", "-X", "-o", "JobID,State,ExitCode,DerivedExitCode,Reason,Start,End,Timelimit,NodeList")
+
+SACCT_STEPS = ("sacct", "-n", "-P", "-o", "JobID,ExitCode,End")
+"""For the few jobs of which `Record.lacks_steps`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,13 @@ class Record:
     limit: str
     """Wall time that it was given."""
     nodes: str
+    settled: bool = True
+    """Whether accounting will say the same for ever."""
+
+    @property
+    def lacks_steps(self) -> bool:
+        """Whether it ended badly and the codes of its steps may be missing in `derived`."""
+        return self.state == "FAILED" and self.derived in ("", "0:0")
 
 
 def queue_rows(text: str) -> Iterator[Row]:
@@ -78,6 +90,30 @@ def records(text: str) -> dict[str, Record]:
         for element in expanded(job):
             found[element] = replace(row, job=element)
     return found
+
+
+def with_steps(found: Mapping[str, Record], text: str) -> dict[str, Record]:
+    """The same records, `derived` as the steps in SACCT_STEPS's output say where the record lacks them."""
+    steps: dict[str, list[tuple[str, bool]]] = {}
+    for line in text.splitlines():
+        parts = line.split("|")
+        job, dot, step = parts[0].partition(".")
+        if len(parts) == 3 and dot and step not in ("batch", "extern"):
+            steps.setdefault(job, []).append((parts[1], _time(parts[2]) is not None))
+    return {job: _with_steps(record, steps.get(job, [])) for job, record in found.items()}
+
+
+def _with_steps(record: Record, steps: Sequence[tuple[str, bool]]) -> Record:
+    if not record.lacks_steps or not steps:
+        return record
+    worst = max((code for code, _ in steps), key=_severity)
+    return replace(record, derived=worst, settled=all(ended for _, ended in steps))
+
+
+def _severity(code: str) -> tuple[int, int]:
+    """What orders `<exit code>:<signal>`: any signal is worse than an exit code."""
+    status, _, number = code.partition(":")
+    return int(number or 0), int(status or 0)
 
 
 def expanded(job: str) -> list[str]:

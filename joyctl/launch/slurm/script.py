@@ -48,7 +48,7 @@ def sbatch_text(
 
     `indices` makes it an array; `dependency` is Slurm's own text (`afterok:202_3`).
     """
-    need: Resources = getattr(cluster.stages, kind)
+    need = cluster.stages.of(kind)
     array = sorted(indices) if indices is not None else None
     further: dict[str, str | int | bool] = {
         "requeue" if cluster.requeue else "no-requeue": True,
@@ -143,7 +143,7 @@ def _container(container: Container | None) -> list[str]:
 
 def node_program(cluster: SlurmCluster, kind: JobKind, arguments: Sequence[str]) -> list[str]:
     """Python's arguments that run joyctl's node program, with what it must know of the cluster file."""
-    need: Resources = getattr(cluster.stages, kind)
+    need = cluster.stages.of(kind)
     options = [
         "-m",
         NODE,

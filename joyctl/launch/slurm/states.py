@@ -275,6 +275,8 @@ class _Judging:
         how, *names = (job.array.manifest.dependency or "").split(":")
         if how not in ("afterok", "aftercorr"):
             return _Parent("jobs before it")
+        if len(names) > 1 or (how == "afterok" and names[0] in self._arrays):
+            return self._of_many(names)
         name, _, index = names[0].rpartition("_") if how == "afterok" else (names[0], "", str(job.index))
         on = self._arrays.get(name)
         element = on.manifest.elements.get(int(index)) if on is not None else None
@@ -290,6 +292,20 @@ class _Judging:
         left = facts.progress.seconds_left if facts is not None and status.state == "running" else None
         name = facts.id if facts is not None else folder
         return _Parent(name, status, name, f" (done in {about(left)})" if left is not None else "")
+
+    def _of_many(self, names: Sequence[str]) -> _Parent:
+        """What waits for several jobs is blocked by the first that ended badly."""
+        for on in names:
+            name, _, index = on.rpartition("_")
+            if on in self._arrays:
+                elements = list(self._arrays[on].manifest.elements.values())
+            else:
+                elements = [self._arrays[name].manifest.elements[int(index)]] if name in self._arrays else []
+            for element in elements:
+                status = self.of(*element.key)
+                if status.state in ENDED_BADLY:
+                    return _Parent(element.folder, status, element.folder)
+        return _Parent("the jobs before it")
 
 
 def _in_one_job(stage: Stage, before: StageStatus) -> StageStatus:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from joyctl.errors import JoyctlError, Refused
 from joyctl.launch.slurm.client import Slurm, SlurmFailed
 from joyctl.launch.slurm.groups import Key
-from joyctl.launch.slurm.ledger import Ledger, Manifest, Submitted
+from joyctl.launch.slurm.ledger import REST, Ledger, Manifest, Submitted
 
 _LOCK_SECONDS = 90.0
 SUBMIT_LIMITS = ("SubmitJobLimit", "MaxSubmitJobs", "SubmitJobsPerUserLimit", "MaxJobCount", "SubmitLimit")
@@ -138,14 +138,27 @@ def _drop_orphans(queue: Queue, done: Callable[[str, str], bool]) -> list[str]:
 def _is_orphan(
     live: Live, manifests: Mapping[str, Manifest], standing: set[tuple[str, int]], done: Callable[[str, str], bool]
 ) -> bool:
-    how, _, on = (live.array.manifest.dependency or "").partition(":")
-    if live.state != "PENDING" or how not in ("afterok", "aftercorr"):
+    if live.state != "PENDING":
         return False
-    name, index = (on, live.index) if how == "aftercorr" else (on.rpartition("_")[0], int(on.rpartition("_")[2]))
-    parent = manifests[name].elements.get(index) if name in manifests else None
-    if parent is None or parent.key == live.array.manifest.elements[live.index].key:
-        return False  # an earlier part of a chain may be over and its marker still to come
-    return (name, index) not in standing and not done(*parent.key)
+    own = live.array.manifest.elements[live.index].key
+    for name, index in _parents(live, manifests):
+        parent = manifests[name].elements[index]
+        # An earlier part of a chain may be over and its marker still to come.
+        if parent.key != own and (name, index) not in standing and not done(*parent.key):
+            return True
+    return False
+
+
+def _parents(live: Live, manifests: Mapping[str, Manifest]) -> Iterator[tuple[str, int]]:
+    """(array name, index) of what must end well before it, as far as it is known here."""
+    how, *names = (live.array.manifest.dependency or "").split(":")
+    for on in names if how in ("afterok", "aftercorr") else ():
+        if how == "afterok" and on in manifests:
+            yield from ((on, index) for index in manifests[on].elements)
+            continue
+        name, index = (on, live.index) if how == "aftercorr" else (on.rpartition("_")[0], int(on.rpartition("_")[2]))
+        if name in manifests and index in manifests[name].elements:
+            yield name, index
 
 
 def _open(array: Submitted, done: Callable[[str, str], bool]) -> bool:
@@ -174,6 +187,26 @@ def _note_live(queue: Queue, array: Submitted, rows: Sequence[tuple[int, str, st
     if held and array.job is not None:
         queue.held.append(array.job)
     return dead
+
+
+def refuse_elsewhere(
+    name: str, ledger: Ledger, slurm_name: str, done: Callable[[str, str], bool], take_back: str
+) -> None:
+    """Raise Refused while jobs may wait on another cluster that sees the same folders: nobody here knows of them.
+
+    `take_back` is the command that cancels them there.
+    """
+    before = ledger.cluster().get("slurm_name")
+    if not before or before == slurm_name:
+        return
+    for array in ledger.read():
+        for index, element in array.manifest.elements.items():
+            if element.folder == REST or index in array.cancelled or done(element.folder, element.stages[-1]):
+                continue
+            raise Refused(
+                f"jobs of {name} were submitted to the Slurm cluster '{before}', and this is '{slurm_name}'",
+                hint=f"Take them back there first: {take_back}",
+            )
 
 
 @dataclass(frozen=True)
@@ -230,7 +263,7 @@ def resolve(dependency: str | None, ids: dict[str, str]) -> str | None:
     how, *names = dependency.split(":")
     found = []
     for on in names:
-        name, _, index = on.rpartition("_") if how == "afterok" else (on, "", "")
+        name, _, index = on.rpartition("_") if how == "afterok" and on not in ids else (on, "", "")
         found.append(ids.get(name, name) + (f"_{index}" if index else ""))
     return ":".join([how, *found])
 

@@ -27,8 +27,6 @@ from joyctl.store import attempts, layout
 
 # How long other nodes may take to write down what they saw, a shared filesystem's delay included.
 _REPORT_SECONDS = 20.0
-# Slurm may send the signal before the end of time up to a minute early.
-_EARLY_SECONDS = 90.0
 
 
 def supervise(arguments: Sequence[str], received: list[tuple[int, float]], slurm: Slurm = call) -> int:
@@ -159,11 +157,10 @@ class Supervisor:
         if not times or self.place.job is None:
             return False
         try:
-            end = requeue.look(self.slurm, self.place.job).end
+            return requeue.is_out_of_time(self.slurm, self.place.job, times[0], self.given.signal_grace)
         except JoyctlError as error:
             say(str(error))
             return True
-        return end is not None and end - times[0] < self.given.signal_grace + _EARLY_SECONDS
 
     def _moves_away(self) -> bool:
         """Leave before anything is done, if Slurm has put the job onto a node on which it has died before."""
@@ -173,27 +170,14 @@ class Supervisor:
 
     def _again(self, why: str, avoid: Sequence[str] = ()) -> bool:
         """Queue the job again, if that is allowed; whether it was."""
+        given = self.given
         try:
-            self._queue(avoid)
+            requeue.put_back(self.slurm, self.place, allowed=given.requeue, most=given.max_requeues, avoid=avoid)
         except JoyctlError as error:
             say(f"{why}; not queued again: {error}")
             return False
         say(f"{why}; queued again" + (f", away from {', '.join(avoid)}" if avoid else ""))
         return True
-
-    def _queue(self, avoid: Sequence[str]) -> None:
-        if self.place.job is None:
-            raise requeue.CannotRequeue("there is no Slurm here")
-        if not self.given.requeue:
-            raise requeue.CannotRequeue("the cluster file has requeue off")
-        if self.place.restart >= self.given.max_requeues:
-            raise requeue.CannotRequeue(f"that was done {self.place.restart} times (max_requeues)")
-        job = requeue.look(self.slurm, self.place.job)
-        if job.state != "RUNNING":
-            raise requeue.CannotRequeue(f"Slurm is ending it ({job.state})")
-        if job.restarts != self.place.restart:
-            raise requeue.CannotRequeue("Slurm has started it again already")
-        requeue.requeue(self.slurm, job, nodes=len(self.place.nodes), avoid=avoid)
 
 
 def newest_step(folder: Path) -> int:

@@ -1,4 +1,6 @@
-"""Looks at a campaign: its files, one squeue, and at most one sacct for what has left the queue.
+"""Looks at a campaign: its files, one squeue, and one sacct for what has left the queue.
+
+A second sacct asks for the steps of jobs that failed without a word of them, once for each.
 
 A campaign of which nothing was ever submitted is read from its files alone, and Slurm is not asked.
 """
@@ -6,16 +8,17 @@ A campaign of which nothing was ever submitted is read from its files alone, and
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from joyctl.errors import Missing
 from joyctl.launch.logs import outputs, tail
-from joyctl.launch.slurm.client import NoAnswer, Slurm, call
+from joyctl.launch.slurm.client import Answer, NoAnswer, Slurm, call
 from joyctl.launch.slurm.failures import bad_nodes
 from joyctl.launch.slurm.ledger import REST, Ledger, Submitted, newest
-from joyctl.launch.slurm.rows import SACCT, SQUEUE, Record, Row, queue_rows, records
+from joyctl.launch.slurm.rows import SACCT, SACCT_STEPS, SQUEUE, Record, Row, queue_rows, records, with_steps
 from joyctl.launch.slurm.states import Seen, judge, row_of
 from joyctl.report.facts import Facts, read_facts, run_facts, segment_facts
 from joyctl.report.status import UNDER_WAY, RunStatus, is_open, status_of
@@ -53,8 +56,14 @@ def look(campaign: Path, slurm: Slurm = call, before: Look | None = None) -> Loo
 
     Raises Missing when `campaign` is no campaign's folder. That Slurm does not answer is only noted.
     """
+    return look_at(campaign, read_facts(campaign), partial(_again, campaign), slurm, before)
+
+
+def look_at(
+    campaign: Path, facts: Sequence[Facts], again: Callable[[Facts], Facts], slurm: Slurm, before: Look | None = None
+) -> Look:
+    """As `look`, of what `facts` are about; `again` reads one of them anew. The ledger is `campaign`'s."""
     ledger, now = Ledger(campaign), time.time()
-    facts = read_facts(campaign)
     clock = time.strftime("%H:%M:%S", time.localtime(now))
     if not ledger.exists:
         return Look([status_of(f) for f in facts], f"read from files at {clock}", on_cluster=False)
@@ -68,7 +77,7 @@ def look(campaign: Path, slurm: Slurm = call, before: Look | None = None) -> Loo
     gone = _left(open_, queue, now)
     # What left the queue may have written its marker since the files were read.
     left = {array.manifest.elements[index].folder for array, index in gone}
-    facts = [_again(campaign, f) if f.folder in left else f for f in facts]
+    facts = [again(f) if f.folder in left else f for f in facts]
     done = {(f.folder, stage) for f in facts for stage in f.done}
     gone = [(a, i) for a, i in gone if a.manifest.elements[i].key not in done]
     known = {job: r for job, r in (before.records if before is not None else {}).items() if job not in (queue or {})}
@@ -92,7 +101,8 @@ def look(campaign: Path, slurm: Slurm = call, before: Look | None = None) -> Loo
         notes=tuple(notes),
         queue_known=queue is not None,
         live=_live(everything, seen) if queue is not None else {},
-        records=known | {j: r for j, r in (found or {}).items() if queue is not None and r.end is not None},
+        records=known
+        | {j: r for j, r in (found or {}).items() if queue is not None and r.end is not None and r.settled},
     )
 
 
@@ -147,7 +157,17 @@ def _records(places: Sequence[Place], slurm: Slurm, notes: list[str]) -> dict[st
     if answer.code:
         notes.append(f"sacct: {answer.reason}")
         return None
-    return {job: record for job, record in records(answer.out).items() if job in wanted}
+    found = {job: record for job, record in records(answer.out).items() if job in wanted}
+    arrays = {job.partition("_")[0] for job, record in found.items() if record.lacks_steps}
+    if not arrays:
+        return found
+    try:
+        answer = slurm(*SACCT_STEPS, "-j", ",".join(sorted(arrays)), "-S", since)
+    except NoAnswer as error:
+        answer = Answer(1, "", error.message)
+    if answer.code:  # accounting answered a moment ago: the next look asks again
+        return {job: replace(record, settled=not record.lacks_steps) for job, record in found.items()}
+    return with_steps(found, answer.out)
 
 
 def _again(campaign: Path, facts: Facts) -> Facts:
