@@ -225,6 +225,40 @@ def test_a_difference_that_rests_on_leaked_items_is_told_and_its_verdict_stays(t
     assert said in notes(made) and said in screen(made)
 
 
+def test_of_many_differences_that_rest_on_leaked_items_the_first_are_told(tmp_path: Path) -> None:
+    """All that is left are items that every run answers alike: where a difference was detectable none is."""
+    folder = write(tmp_path / "tiny")
+    mixed = {}
+    for task, metric in (("micro_code", "pass@1"), ("micro_math", "exact_match")):
+        answers: dict[int, set[float]] = {}
+        for path in folder.glob(f"runs/*/*/eval/{task}/samples.jsonl"):
+            for row in map(json.loads, path.read_text().splitlines()):
+                answers.setdefault(row["doc_id"], set()).add(row[metric])
+        mixed[task] = sorted(doc for doc, found in answers.items() if len(found) > 1)
+    give_overlap(tmp_path / "data", looked(mixed))
+    made = report(folder)
+    columns = {column.key for column in made.columns}
+    otherwise = [
+        d for d in made.averages if d.key in columns and d.clean and d.clean.found and d.clean.verdict != d.verdict
+    ]
+    assert len(otherwise) > 4
+    told = [note for note in notes(made) if note.endswith("verdicts are those of all items")]
+    assert len(told) == 3
+    assert f"{len(otherwise) - 3} more would be judged otherwise on clean items; report.md lists them all" in notes(
+        made
+    )
+
+
+def test_that_the_micro_world_shares_its_templates_is_said_of_it_alone(tmp_path: Path) -> None:
+    folder = write(tmp_path / "tiny")
+    give_overlap(tmp_path / "data", looked())
+    said = "the micro-world makes its sums and functions of few templates, for texts and items alike"
+    assert said not in notes(report(folder))
+    campaign = json.loads((folder / "campaign.json").read_text())
+    put(folder / "campaign.json", {**campaign, "recipe": {**campaign["recipe"], "data": {"world": {"seed": 1}}}})
+    assert said in notes(report(folder))
+
+
 def test_where_nothing_was_looked_for_that_is_said(tmp_path: Path) -> None:
     folder = write(tmp_path / "tiny")
     said = "test items in the training data: "

@@ -18,6 +18,8 @@ LEDGER_HEAD = ("run", "source", "trunk", "phase", "epochs", "again", "from step"
 ITEMS_HEAD = ("task", "in", "items", "found", "too short to tell")
 CLEAN_HEAD = ("run", "score", "items", "clean", "all items", "clean items")
 VERDICTS = "verdicts are those of all items"
+_MOST = 3
+"""Differences that a note is given to."""
 
 
 def data_notes(report: Report) -> list[str]:
@@ -111,6 +113,9 @@ def _leak_notes(report: Report) -> Iterator[str]:
         yield f"test items in the training data: 0 of {count:,} found in {', '.join(leaks.sources)}"
     for column in report.columns:
         yield from _found_in(report, column)
+    generated = (report.results.recipe.get("data") or {}).get("world") is not None
+    if generated and any(leaks.tasks[task].found for task in known):
+        yield "the micro-world makes its sums and functions of few templates, for texts and items alike"
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         yield f"test items in the training data: not looked for are those of {', '.join(unknown[:5])}{more}"
@@ -140,7 +145,14 @@ def _found_in(report: Report, column: Column) -> Iterator[str]:
 
 
 def _differing(report: Report) -> Iterator[str]:
-    """Headline differences that clean items would judge otherwise."""
+    """Headline differences that clean items would judge otherwise; of many the first."""
+    lines = list(_judged_otherwise(report))
+    yield from lines[:_MOST]
+    if len(lines) > _MOST:
+        yield f"{len(lines) - _MOST} more would be judged otherwise on clean items; report.md lists them all"
+
+
+def _judged_otherwise(report: Report) -> Iterator[str]:
     labels = {column.key: column for column in report.columns}
     for delta in report.averages:
         clean = delta.clean
