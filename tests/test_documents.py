@@ -9,17 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import training as world
-from hypothesis import given
-from hypothesis import strategies as st
 
 from joyctl.campaign.documents import APART, JOINED, sources_of
 from joyctl.campaign.spec import BaseSpec
-from joyctl.data.documents import attention_of, keeps_apart, positions, tells_documents, told
+from joyctl.data.documents import attention_of, keeps_apart, tells_documents, told
 from joyctl.data.shards import Boundary, SourceTokens, open_source
 from joyctl.launch.documents import check_documents
 from joyctl.recipe.types import Training
 
-BEGINS, ENDS = Boundary(0, begins=True), Boundary(0, begins=False)
+BEGINS = Boundary(0, begins=True)
 
 
 @pytest.fixture
@@ -30,35 +28,6 @@ def data(tmp_path: Path) -> Path:
 def change_sidecar(data: Path, name: str, **changes: object) -> None:
     path = data / "sources" / name / "source.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def one_by_one(ids: list[int], start: int, stop: int, boundary: Boundary) -> list[int]:
-    """The same by walking over the row."""
-    found: list[int] = []
-    for i in range(start, stop):
-        new = ids[i] == boundary.token if boundary.begins else i > 0 and ids[i - 1] == boundary.token
-        found.append(0 if new or not found else found[-1] + 1)
-    return found
-
-
-@given(ids=st.lists(st.integers(0, 3), min_size=1, max_size=40), begins=st.booleans(), data=st.data())
-def test_positions_restart_where_a_document_begins_and_at_the_row(ids: list[int], begins: bool, data) -> None:
-    start = data.draw(st.integers(0, len(ids) - 1))
-    stop = data.draw(st.integers(start + 1, len(ids)))
-    boundary = BEGINS if begins else ENDS
-    source = SourceTokens([np.array(ids, np.uint16)], boundary=boundary)
-    assert positions(source, start, stop).tolist() == one_by_one(ids, start, stop, boundary)
-
-
-def test_a_row_that_begins_inside_a_document_counts_from_the_row() -> None:
-    source = SourceTokens([np.array([0, 5, 6, 7, 8, 0, 5, 6], np.uint16)], boundary=BEGINS)
-    assert positions(source, 2, 8).tolist() == [0, 1, 2, 0, 1, 2]
-
-
-def test_an_index_tells_as_well_as_a_token() -> None:
-    ids = np.array([0, 5, 6, 0, 7, 8], np.uint16)
-    by_index = SourceTokens([ids], [np.array([3, 6])])
-    assert positions(by_index, 0, 6).tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_with_a_token_that_divides_documents_every_source_tells(data: Path) -> None:
@@ -135,6 +104,6 @@ def test_a_source_that_does_not_tell_is_taken_as_one_document() -> None:
     ids = np.array([0, 65_535, 0, 7, 0, 8], np.uint16)
     source = told(SourceTokens([ids[:4], ids[4:]]))
     assert source.read(2, 6).tolist() == [0, 7, 0, 8]
-    assert [positions(source, start, 6).tolist() for start in (0, 3)] == [[0, 1, 2, 3, 4, 5], [0, 1, 2]]
+    assert source.document_starts(0, 6).tolist() == [0] and source.document_starts(3, 6).tolist() == []
     divided = SourceTokens([ids], boundary=BEGINS)
     assert told(divided) is divided

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_shuffle import permute
 
 from joyctl.campaign.spec import OrderPhase, OrderSpec
 from joyctl.data.deal import deal
 from joyctl.data.order import Order
-from joyctl.data.shuffle import keys_of, permute
+from joyctl.data.shuffle import keys_of
 
 BASE = {"web": 180, "math": 9, "code": 3, "facts": 8}
 UP = {"web": 10, "math": 37, "code": 15, "facts": 38}

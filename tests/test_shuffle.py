@@ -7,10 +7,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from joyctl.data.shuffle import keys_of, permute, permute_parts
+from joyctl.data.shuffle import Int64, UInt32, keys_of, permute_parts
 
 keys = st.lists(st.integers(0, 2**32 - 1), min_size=6, max_size=6).map(lambda k: np.array(k, np.uint32))
 KEYS = np.array([11, 22, 33, 44, 55, 66], np.uint32)
+
+
+def permute(x: Int64, n: int, with_keys: UInt32) -> Int64:
+    """Where the elements x of 0..n-1 go in one permutation."""
+    return permute_parts(x, [len(x)], [n], [with_keys])
 
 
 def scramble(x: int, key: int) -> int:

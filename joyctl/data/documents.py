@@ -9,7 +9,7 @@ import numpy as np
 
 from joyctl.campaign.documents import JOINED, attention_words, sources_of
 from joyctl.campaign.spec import SegmentSpec
-from joyctl.data.shards import Int64, SourceTokens
+from joyctl.data.shards import SourceTokens
 from joyctl.data.sidecar import Boundary, read_sidecar
 from joyctl.data.tokenizer_files import token_that
 
@@ -53,17 +53,3 @@ def attention_of(segment: SegmentSpec) -> str:
     if segment.training.documents == "joined":
         return JOINED
     return attention_words(untold(Path(segment.data_folder), sources_of(segment)))
-
-
-def positions(source: SourceTokens, start: int, stop: int) -> Int64:
-    """Each token's position in its document, for positions start..stop-1 of a source: int64 [stop - start].
-
-    Counted from `start` in the document that is under way there: what of it stands before is not in the row.
-    Raises ValueError where nothing tells.
-    """
-    place = np.arange(stop - start)
-    begun = np.zeros_like(place)
-    starts = source.document_starts(start, stop) - start
-    begun[starts] = starts
-    found: Int64 = place - np.maximum.accumulate(begun)
-    return found

@@ -30,11 +30,6 @@ def keys_of(seed: int, stream: str, name: str, epoch: int) -> UInt32:
     return np.frombuffer(digest, "<u4")[:_ROUNDS].astype(np.uint32)
 
 
-def permute(x: Int64, n: int, keys: UInt32) -> Int64:
-    """Where the elements x of 0..n-1 go, elementwise, shape [len(x)]; n below 2**63."""
-    return permute_parts(x, [len(x)], [n], [keys])
-
-
 def permute_parts(x: Int64, counts: Sequence[int], sizes: Sequence[int], keys: Sequence[UInt32]) -> Int64:
     """Many permutations at once: the first counts[0] elements of x go through one of 0..sizes[0]-1, and so on."""
     y = x.copy()
