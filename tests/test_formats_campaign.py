@@ -121,13 +121,14 @@ def test_a_data_folder_of_another_tokenizer_than_its_source_is_refused(place: Pl
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same tokens twice, as joyctl's own files and as other tools', each trained on."""
+    """The same documents twice, as joyctl's own files and as other tools', each trained on."""
     place = tmp_path_factory.mktemp("trained")
     own = world.make_data(place / "own")
     ids = {name: np.fromfile(own / "sources" / name / "train.bin", "<u2") for name in world.SIZES}
     store = place / "store"
-    foreign.write_megatron(store / "code.bin", np.array_split(ids["code"], 40), "int32")
-    foreign.write_datatrove(store / "math.ds", np.array_split(ids["math"], 30), 4)
+    starts = {name: open_source(own, name).document_starts(0, len(ids[name])) for name in ("code", "math")}
+    foreign.write_megatron(store / "code.bin", np.split(ids["code"], starts["code"][1:]), "int32")
+    foreign.write_datatrove(store / "math.ds", np.split(ids["math"], starts["math"][1:]), 4)
     np.save(store / "web-0.npy", ids["web"][:2500])
     ids["web"][2500:].astype("<u4").tofile(store / "web-1.bin")
     sources = {
@@ -139,7 +140,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *foreign.shards_of(Tokenised(files=(str(store / "web-0.npy"),)), vocabulary=64),
         *foreign.shards_of(Tokenised(files=(str(store / "web-1.bin"),), dtype="uint32"), vocabulary=64),
     ]
-    foreign.one_source(other, web)
+    foreign.one_source(other, web, Boundary(**world.BOUNDARY))
     world.train_in_turn([(world.segment(data, 0, 12), place / data.name / "run", None) for data in (own, other)])
     return place
 
@@ -200,6 +201,10 @@ def test_tokens_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_before_tells_documents_apart_by_its_tokenizer(tmp_path: Path) -> None:
     world.make_data(tmp_path)
+    sidecar = tmp_path / "sources/web/source.json"
+    about = json.loads(sidecar.read_text())
+    del about["boundary"]
+    sidecar.write_text(json.dumps(about))
     with pytest.raises(ValueError, match="neither an index nor a token"):
         open_source(tmp_path, "web").document_starts(0, 100)
     (tmp_path / "tokenizer").mkdir()
