@@ -201,7 +201,7 @@ def test_sweeping_over_references_is_refused(tmp_path: Path, data: Path, models:
 
 def test_there_is_no_order_of_data_for_one(done: Place) -> None:
     failed = done.call("data", "order", "small.yaml", "--run", "ref-same")
-    assert failed.returncode == 6 and "ref-same is a reference" in failed.stderr and "Traceback" not in failed.stderr
+    assert failed.returncode == 6 and "ref-same/s0 is a reference" in failed.stderr and "Traceback" not in failed.stderr
 
 
 def test_by_hand_a_stage_of_one_says_what_is_wrong(copied: Place) -> None:

@@ -311,9 +311,9 @@ def test_the_clock_ends_every_program(program: str) -> None:
 @needs_sandbox
 def test_floods_on_the_answer_pipe_end_at_once() -> None:
     flood = "import os\ndef add(a, b):\n    while True:\n        for i in range(3, 32):\n            try: os.write(i, b'\\xff' * 65536)\n            except OSError: pass"
-    assert "too long" in run_program(flood, ADD).reason
+    assert "too long" in run_program(flood, ADD, timeout=60.0).reason
     huge = "def add(a, b):\n    return 'x' * (64 << 20)"
-    assert "too long" in run_program(huge, ADD).reason
+    assert "too long" in run_program(huge, ADD, timeout=60.0).reason
 
 
 @needs_sandbox

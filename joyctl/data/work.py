@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -178,6 +179,16 @@ class _Watched:
         self._watch(self._reached)
 
 
+def start_deaf(process: BaseProcess) -> None:
+    """Start a process that never hears Ctrl-C, not even while it begins: who started it does, and ends it."""
+    resource_tracker.ensure_running()  # started first: it lets the signal through again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the new process inherits
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 @contextmanager
 def _pool(work: Work, size: int) -> Iterator[dict[Connection, BaseProcess]]:
     """Processes that wait for parts, by the pipes to them; none of them is left behind."""
@@ -188,7 +199,7 @@ def _pool(work: Work, size: int) -> Iterator[dict[Connection, BaseProcess]]:
         for _ in range(size):
             here, there = context.Pipe()
             child = context.Process(target=_serve, args=(work, there), daemon=True)
-            child.start()
+            start_deaf(child)
             there.close()
             pool[here] = child
         yield pool
@@ -206,7 +217,6 @@ def _pool(work: Work, size: int) -> Iterator[dict[Connection, BaseProcess]]:
 
 def _serve(work: Work, pipe: Connection) -> None:
     """Do parts as they come. An error of the user's goes back as it is; another ends the process with its traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it hears Ctrl-C too, and ends it
 
     def progress(tokens: int, documents: int = 0) -> None:
         pipe.send((tokens, documents))

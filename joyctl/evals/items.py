@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from multiprocessing.connection import Connection
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from joyctl.campaign.spec import EvalSpec
 from joyctl.data.overlap.items import Item, TaskItems, write_items
+from joyctl.data.work import start_deaf
 from joyctl.errors import JoyctlError
 from joyctl.store.fingerprint import fingerprint
 
@@ -63,7 +65,10 @@ def gathered(specs: Sequence[EvalSpec], folder: Path, start: Literal["spawn", "f
     context: SpawnContext | ForkServerContext = spawn if start == "spawn" else fork
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_make, args=([*specs], folder / name, theirs), daemon=True)
-    process.start()
+    if start == "spawn":
+        start_deaf(process)
+    else:  # what the server forks has the server's own ears
+        process.start()
     theirs.close()
     try:
         said = ours.recv()
@@ -79,6 +84,7 @@ def gathered(specs: Sequence[EvalSpec], folder: Path, start: Literal["spawn", "f
 
 
 def _make(specs: Sequence[EvalSpec], path: Path, outcome: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it hears Ctrl-C too, and ends it
     found: dict[str, TaskItems] = {}
     try:
         for spec in specs:
