@@ -49,6 +49,9 @@ bench: setup
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py --quick
 	$(BIN)/python benchmarks/loader.py --quick
+	$(BIN)/python benchmarks/order.py
+	[ -z "$$JOYCTL_BENCH_DATA" ] || $(BIN)/python benchmarks/tokenise.py --megabytes 40
+	[ -z "$$JOYCTL_BENCH_DATA" ] || $(BIN)/python benchmarks/overlap.py --size 100
 	[ -z "$$JOYCTL_BENCH_DATA" ] || $(BIN)/python benchmarks/sandbox.py
 	[ -z "$$JOYCTL_BENCH_DATA" ] || $(BIN)/python benchmarks/mmlu.py --quick
 

@@ -44,6 +44,8 @@ def main() -> None:
     asked.add_argument("--processes", type=int, default=2)
     asked.add_argument("--json", action="store_true")
     given = asked.parse_args()
+    if "JOYCTL_BENCH_DATA" not in os.environ:
+        sys.exit("needs real texts and benchmarks: set JOYCTL_BENCH_DATA to the folder that has corpora/ and bench/")
     with tempfile.TemporaryDirectory(dir=os.environ.get("JOYCTL_BENCH_SPACE")) as folder:
         measured = measure(Path(folder), given.size, given.vocabulary, given.processes)
     if given.json:
