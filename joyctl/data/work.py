@@ -182,11 +182,11 @@ class _Watched:
 def start_deaf(process: BaseProcess) -> None:
     """Start a process that never hears Ctrl-C, not even while it begins: who started it does, and ends it."""
     resource_tracker.ensure_running()  # started first: it lets the signal through again
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the new process inherits
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the new process inherits
     try:
         process.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -259,29 +259,28 @@ def together(stretches: Iterator[Scanned], items: ItemGrams) -> Found:
     """What stands in stretches that follow each other, with documents counted from the first one's."""
     whole, carried = Found(), dict[int, Passage]()
     documents = 0
+
+    def going_on(text: int, passage: Passage) -> Passage:
+        """The passage in its place, with what the stretches before left open of it."""
+        moved = replace(passage, document=passage.document + documents)
+        before = carried.pop(text, None)
+        if before is not None and before.near(moved, items):
+            return before.joined(moved)
+        if before is not None:
+            whole.add(before, items)
+        return moved
+
     for each in stretches:
         here: dict[int, Passage] = {}
         for text, passage in each.opening.items():
-            moved = replace(passage, document=passage.document + documents)
-            before = carried.pop(text, None)
-            if before is not None and before.near(moved, items):
-                moved = before.joined(moved)
-            elif before is not None:
-                whole.add(before, items)
-            whole.add(moved, items)
+            whole.add(going_on(text, passage), items)
         for text, number in each.found.hits.items():
             best = each.found.best[text]
             moved = replace(best, document=best.document + documents)
             whole.add(moved, items)
             whole.hits[text] += number - 1
         for text, passage in each.closing.items():
-            moved = replace(passage, document=passage.document + documents)
-            before = carried.pop(text, None)
-            if before is not None and before.near(moved, items):
-                moved = before.joined(moved)
-            elif before is not None:
-                whole.add(before, items)
-            here[text] = moved
+            here[text] = going_on(text, passage)
         for passage in carried.values():
             whole.add(passage, items)
         carried = here
