@@ -148,7 +148,7 @@ KILLING = {
     "processes by handle": tries("import signal\nsignal.pidfd_send_signal(os.pidfd_open(@CHILD@), 9)\nreturn 'worked'"),
     "tgkill": calls(234, 131),
     "rt_sigqueueinfo": calls(129, 138),
-    "a signal by file owner": tries("import fcntl\nfor i in range(3, 32):\n    try: fcntl.fcntl(i, fcntl.F_SETOWN, @CHILD@)\n    except OSError: continue\n    return 'worked'"),
+    "a signal by file owner": tries("import fcntl\nfor i in range(3, 4096):\n    try: fcntl.fcntl(i, fcntl.F_SETOWN, @CHILD@)\n    except OSError: continue\n    return 'worked'"),
     "abort": Attack("import os\ndef f(): os.abort()", WORKED, ENDED),
 }  # fmt: skip
 

@@ -138,11 +138,11 @@ def test_iterators_can_be_returned() -> None:
         "import builtins\nbuiltins.AssertionError = ValueError\nbuiltins.isinstance = lambda *a: True\ndef add(a, b): return 0",
         "import sys\nsys.settrace(lambda *a: None)\nsys.excepthook = lambda *a: None\ndef add(a, b): return 0",
         # a verdict of its own on every descriptor
-        "import os\nfor i in range(32):\n    for text in (b'passed', b'\\x10\\0\\0\\0V[true, \"passed\"]'):\n        try: os.write(i, text)\n        except OSError: pass\ndef add(a, b): return 0",
+        "import os\nfor i in range(4096):\n    for text in (b'passed', b'\\x10\\0\\0\\0V[true, \"passed\"]'):\n        try: os.write(i, text)\n        except OSError: pass\ndef add(a, b): return 0",
         # walking up the frames, replacing what is found there
         "import sys\nframe = sys._getframe()\nwhile frame:\n    for name, value in list(frame.f_globals.items()):\n        if callable(value) and name in ('encode', '_answer'):\n            frame.f_globals[name] = lambda *a: '{\"value\": true}'\n    frame = frame.f_back\ndef add(a, b): return 0",
         # answers before anybody asked
-        "import os\nfor i in range(3, 32):\n    try: os.write(i, b'\\x0c\\0\\0\\0{\"value\": 3}' * 9)\n    except OSError: pass\ndef add(a, b): return 0",
+        "import os\nfor i in range(3, 4096):\n    try: os.write(i, b'\\x0c\\0\\0\\0{\"value\": 3}' * 9)\n    except OSError: pass\ndef add(a, b): return 0",
         "import atexit\natexit.register(print, 'passed')",
         "check = lambda f: None\nadd = None",
     ],
@@ -310,7 +310,8 @@ def test_the_clock_ends_every_program(program: str) -> None:
 
 @needs_sandbox
 def test_floods_on_the_answer_pipe_end_at_once() -> None:
-    flood = "import os\ndef add(a, b):\n    while True:\n        for i in range(3, 32):\n            try: os.write(i, b'\\xff' * 65536)\n            except OSError: pass"
+    # The pipe keeps the number it had in this process, which may hold many files open.
+    flood = "import os\ndef add(a, b):\n    while True:\n        for i in range(3, 4096):\n            try: os.write(i, b'\\xff' * 65536)\n            except OSError: pass"
     assert "too long" in run_program(flood, ADD, timeout=60.0).reason
     huge = "def add(a, b):\n    return 'x' * (64 << 20)"
     assert "too long" in run_program(huge, ADD, timeout=60.0).reason
