@@ -102,6 +102,9 @@ def test_missing_lines_of_trained_steps_are_not_passed_over(data: Path, tmp_path
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "metrics.jsonl").write_text("".join(lines[1:]))
     assert "does not have one line for each of the steps 1 to" in world.train(spec(data), tmp_path)
+    uncounted = [json.dumps({k: v for k, v in json.loads(line).items() if k != "rows"}) + "\n" for line in lines]
+    (tmp_path / "metrics.jsonl").write_text("".join(uncounted))
+    assert "how many rows of each source were shown" in world.train(spec(data), tmp_path)
 
 
 def test_a_loss_or_gradient_that_is_not_finite_is_named_and_nothing_is_kept(data: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 import training as world
 
-from joyctl.data.order import Order
+from joyctl.data.order import Order, Rows
 from joyctl.data.rows import RowReader, open_rows
 from joyctl.data.shards import Boundary, SourceTokens, open_source
 from joyctl.errors import Missing, Refused
@@ -45,6 +46,31 @@ def steps(loader: OrderedLoader, count: int, microbatches: int = 1) -> list[torc
     """Inputs of whole steps."""
     batches = iter(loader)
     return [torch.cat([next(batches)[0]["input"] for _ in range(microbatches)]) for _ in range(count)]
+
+
+def test_rows_are_counted_as_they_are_given_out_each_on_one_rank(data: Path) -> None:
+    loaders = [load(data, rank, 2, microbatches=2) for rank in range(2)]
+    order = loaders[0].order
+    for loader in loaders:
+        loader.load_state_dict({"joyctl": '{"row": 16}'})
+        steps(loader, 5, microbatches=2)
+    shown = np.sum([loader.take_shown() for loader in loaders], axis=0).tolist()
+    assert shown == [order.counts(56)[name] - order.counts(16)[name] for name in order.names]
+    assert loaders[0].take_shown() == [0, 0, 0]
+
+
+def test_what_is_counted_is_what_was_read_whatever_was_due(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader, right = load(data), Order.rows
+
+    def wrong(self: Order, start: int, stop: int) -> Rows:
+        """Every row is one of the first source."""
+        rows = right(self, start, stop)
+        return replace(rows, source=rows.source * 0, row=rows.row % self.spec.rows[self.names[0]])
+
+    monkeypatch.setattr(Order, "rows", wrong)
+    steps(loader, 3)
+    assert loader.take_shown() == [24, 0, 0]
+    assert loader.order.counts(24) != {**dict.fromkeys(loader.order.names, 0), loader.order.names[0]: 24}
 
 
 def test_inputs_and_shifted_labels_are_the_rows_that_the_order_names(data: Path) -> None:

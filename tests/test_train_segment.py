@@ -46,6 +46,12 @@ def test_a_finished_segment_holds_its_metrics_one_full_checkpoint_and_a_log(whol
     assert [path.name for path in (whole / "checkpoint").iterdir()] == [f"step-{STEPS}"]
 
 
+def test_metrics_count_the_rows_that_were_given_to_the_model_whatever_was_due(data: Path, tmp_path: Path) -> None:
+    spec, wrong = world.segment(data, 0, STEPS), {"JOYCTL_TEST_CODE_FOR_MATH": "1"}
+    assert world.train(spec, tmp_path, environment=wrong) == "done"
+    assert world.metrics(tmp_path)[-1]["rows"] == {"code": 36, "math": 0, "web": 84}
+
+
 def test_the_lr_logged_is_that_of_the_plan_at_every_step(whole: Path, data: Path) -> None:
     spec = world.segment(data, 0, STEPS)
     planned = [lr_at(spec.schedule, spec.optimizer.lr, step, STEPS) for step in range(1, STEPS + 1)]

@@ -74,6 +74,9 @@ class RowReader:
         self._near: tuple[int, int, list[int], list[int]] = (0, 0, [], [])  # of them, with its first and last row
         boundaries = {source.boundary for source in self._sources}
         self._boundary = boundaries.pop() if len(boundaries) == 1 else None
+        self.shown = [0] * len(self._sources)
+        """Rows that `batch` has given out, by source: counted where they are read, not taken from the order."""
+        self._source = [s for s, n in enumerate(counts) for _ in range(n)] + list(range(len(counts)))  # of every slice
         self._indexed = False  # whether an array has come up whose documents an index tells
         # Positions are counted in the smallest type that has them: a quarter of what has to be written.
         self._ramp: npt.NDArray[Any] = np.empty(0, np.uint16 if seq_len <= 1 << 16 else np.int64)
@@ -92,6 +95,8 @@ class RowReader:
     def batch(self, start: int, stop: int, *, positions: bool = False) -> Batch:
         """Global rows start..stop-1 for training. Raises ValueError where nothing tells documents apart."""
         places, shape = self._find(start, stop), (stop - start, self.seq_len)
+        for i in places[0]:
+            self.shown[self._source[i]] += 1
         # One block, not three: freeing several at once gives memory back that the next batch has to be given anew.
         block = np.empty((2 + positions, *shape), np.int64)
         # Copied as they are and converted twice: less to read than converting twice from where they lie.

@@ -17,7 +17,7 @@ from joyctl.store.files import last_object
 
 @dataclass(frozen=True)
 class Realised:
-    """What a run has been shown of one source so far, by the rows in metrics.jsonl."""
+    """What a run has been shown of one source so far, by the rows in metrics.jsonl, counted as they were read."""
 
     tokens: int
     """In all, what a base from elsewhere has seen included."""

@@ -79,6 +79,11 @@ class OrderedLoader(BaseDataLoader):  # type: ignore[misc]
                     self.row += self.batch_size
                 yield batch
 
+    def take_shown(self) -> list[int]:
+        """Rows that this rank has been given since it asked last, by source in the order of `order.names`."""
+        shown, self._rows.shown = self._rows.shown, [0] * len(self.order.names)
+        return shown
+
     def state_dict(self) -> dict[str, Any]:
         """The next global row."""
         return {"joyctl": json.dumps({"row": self.row})}

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -50,6 +50,8 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
     _file: TextIO | None = None
     lr_in_use: float
     """LR that the optimizer holds as the step begins; to be set before every step."""
+    take_shown: Callable[[], Sequence[int]]
+    """Rows that all ranks were given since it was asked last, by source; to be set on every rank, which all ask it."""
     _trackers: Trackers | None = None
     _ended: float | None = None
     """When the step before ended, by time.perf_counter(); None before the first of an attempt."""
@@ -64,8 +66,9 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
         Raises Refused when a line of a step that the checkpoint covers is missing.
         """
         path = folder / layout.METRICS
-        _keep(path, first, done)
-        self._order, self._batch_size, self._seq_len = order, batch_size, seq_len
+        kept = _keep(path, first, done, order.names)
+        self._shown = order.counts(first * batch_size) if kept is None else {name: kept[name] for name in order.names}
+        self._batch_size, self._seq_len = batch_size, seq_len
         self._file = path.open("a", encoding="utf-8", buffering=1)  # a reader sees whole lines as they come
         if self.config.trackers:
             named = Named(folder, self.config.project, self.config.segment, done, self._about)
@@ -88,16 +91,18 @@ class JsonlMetrics(MetricsProcessor):  # type: ignore[misc]
             raise diverged(self.config.segment, step, "norm of the gradient", str(grad_norm))
         self.data_loading_times.clear()
         self.ntokens_since_last_log = 0
+        shown = self.take_shown()
         if self._file is None:
             return
-        row = step * self._batch_size
+        for name, count in zip(self._shown, shown, strict=True):
+            self._shown[name] += count
         line: dict[str, Any] = {
             "step": step,
             "loss": global_avg_loss,
             "lr": self.lr_in_use,
             "grad_norm": grad_norm,
-            "tokens": row * self._seq_len,
-            "rows": self._order.counts(row),
+            "tokens": step * self._batch_size * self._seq_len,
+            "rows": self._shown,
             **self._speed(),
             "time": time.time(),
         }
@@ -149,14 +154,22 @@ def diverged(segment: str, step: int, what: str, value: str) -> Diverged:
     )
 
 
-def _keep(path: Path, first: int, done: int) -> None:
+def _keep(path: Path, first: int, done: int, sources: Sequence[str]) -> dict[str, int] | None:
+    """Cut the file to the lines of steps first+1..done; the rows by source in the last of them, None without lines."""
     lines = [line for line in read_lines(path) if isinstance(step := line.get("step"), int) and step <= done]
     if [line["step"] for line in lines] != list(range(first + 1, done + 1)):
         raise Refused(
             f"{path} does not have one line for each of the steps {first + 1} to {done} that are trained",
             hint=f"Delete {path.parent} to train this segment again.",
         )
-    if lines:
-        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-    else:
+    if not lines:
         path.unlink(missing_ok=True)
+        return None
+    rows = lines[-1].get("rows")
+    if not isinstance(rows, dict) or any(type(rows.get(name)) is not int for name in sources):
+        raise Refused(
+            f"{path} does not say at step {done} how many rows of each source were shown",
+            hint=f"Delete {path.parent} to train this segment again.",
+        )
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    return rows

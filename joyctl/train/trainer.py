@@ -161,6 +161,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
                 f"{batch_size} rows a step make {expected * batch_size}"
             )
         self._check_optimizer(expected, asked, restored)
+        self.metrics_processor.take_shown = self._take_shown
         if dist.get_rank() == 0:
             checkpoints.keep_only(self.folder, {expected, *self.segment.kept_steps})
             self.metrics_processor.start(
@@ -173,6 +174,14 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             )
         logger.info("Training %s from step %d to %d", segment.id, expected, segment.end_step)
         return expected
+
+    def _take_shown(self) -> list[int]:
+        """Rows by source that all ranks were given since this was asked last."""
+        shown = torch.tensor(self.dataloader.take_shown(), device=self.device)
+        if self.parallel_dims.dp_enabled:  # ranks that share a row, as those of tensor parallelism do, count it once
+            dist.all_reduce(shown, group=self.parallel_dims.get_mesh("batch").get_group())
+        counts: list[int] = shown.tolist()
+        return counts
 
     def _check_optimizer(self, step: int, asked: Settings, restored: bool) -> None:
         """Refuse what a checkpoint of `step` restored that is not the segment's, and hold the LR that is due."""
