@@ -18,6 +18,7 @@ defaults: [tiny, _self_]
 hypothesis: does a hundred steps say anything?
 training: {tokens: 102_400}
 phase: {durations: [0.2, 0.4], drop_at: [0.2]}
+eval: {limit: 40}
 """
 GRID = ("--drop", "math")
 FAULTS = Path(__file__).parent / "faults"

@@ -17,7 +17,6 @@ from small_models import Shape, make_model, make_tokenizer
 
 # As many positions as the demo's model has, so that its own tokenizer makes a reference differ in nothing.
 SHAPE = Shape(layers=1, width=32, heads=2, context=512)
-QUICK = "eval: {limit: 12}\n"
 REFERENCES = """\
 references:
   same: {model: models/same, about: the same tokenizer}
@@ -46,7 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 
 def there(folder: Path, data: Path, models: Path) -> Place:
-    place = Place(folder, data, recipe=RECIPE + QUICK + REFERENCES)
+    place = Place(folder, data, recipe=RECIPE.replace("limit: 40", "limit: 12") + REFERENCES)
     shutil.copytree(models, folder / "models")
     (folder / "three-cores.yaml").write_text("kind: local\ncores: 3\n", encoding="utf-8")
     return place

@@ -179,7 +179,8 @@ def test_without_the_data_rows_are_named_and_text_is_refused(place: Place, tmp_p
     there = Place(tmp_path / "there", tmp_path / "nowhere")
     recipe = (there.folder / "small.yaml").read_text(encoding="utf-8")
     sources = "".join(f"  {name}: {{tokens: 100_000}}\n" for name in ("web", "math", "code", "facts"))
-    recipe += f"data: {{world: null, folder: {tmp_path}/absent}}\neval: {{suite: core}}\nsources:\n{sources}"
+    recipe = recipe.replace("limit: 40", "suite: core")
+    recipe += f"data: {{world: null, folder: {tmp_path}/absent}}\nsources:\n{sources}"
     (there.folder / "small.yaml").write_text(recipe, encoding="utf-8")
     asked = there.call("data", "order", "small.yaml", "--step", "3", "--of", "2")
     assert asked.returncode == 0, asked.stderr
