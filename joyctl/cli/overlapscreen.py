@@ -9,10 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from joyctl.cli.seenscreen import plain
+from joyctl.cli.wholetable import console_for
 from joyctl.data.overlap.findings import Findings
 from joyctl.data.overlap.items import TaskItems
 
 _NAMED = 3
+_IN = 4
+"""Column of the table that names sources."""
 
 
 @dataclass
@@ -69,8 +73,8 @@ def print_table(findings: Findings, entries: Iterable[str]) -> None:
     for head in ("items", "found", "share"):
         table.add_column(head, justify="right")
     table.add_column("in")
-    table.add_column("too short to tell", justify="right")
-    table.add_column("training split found", justify="right")
+    table.add_column("too short\nto tell", justify="right")
+    table.add_column("training\nsplit found", justify="right")
     for name, row in _rows(findings, entries).items():
         table.add_row(
             name,
@@ -81,7 +85,7 @@ def print_table(findings: Findings, entries: Iterable[str]) -> None:
             f"{row.too_short:,}" if row.too_short else "-",
             f"{row.train_found:,} of {row.train:,}" if row.train else "-",
         )
-    console = Console(highlight=False)
+    console = console_for(table, words=(_IN,))
     console.print(table)
     whole = ", ".join(findings.sources)
     console.print(f"\n{findings.found:,} of {findings.n:,} test items found in {whole}", soft_wrap=True)
@@ -104,7 +108,7 @@ def print_items(findings: Findings, items: dict[str, TaskItems], number: int) ->
             both = Table(box=None, pad_edge=False, header_style="dim", expand=True, padding=(0, 2, 0, 0))
             both.add_column("item", ratio=1)
             both.add_column(source, ratio=1)
-            both.add_row(Text(_short(" ".join(text.split()))), Text(match.text))
+            both.add_row(Text(plain(_short(" ".join(text.split())))), Text(plain(match.text)))
             console.print(both)
     if len(every) > number:
         console.print(f"\nand {len(every) - number:,} more; --show {len(every)} or --json")
