@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from texts import write_tokenizer
 
+from joyctl.data.folder import DataFolder
 from joyctl.data.overlap.findings import (
     Findings,
     FoundItem,
@@ -25,6 +27,8 @@ from joyctl.data.overlap.work import Looking, begin, open_work
 from joyctl.data.tokenizers import load
 from joyctl.data.work import do_parts, longest_first, run_here
 from joyctl.errors import Missing, Refused
+from joyctl.launch.overlap import begin_check
+from joyctl.launch.overlap import look as look_through
 
 PLAYS = [f"scene {i}: " + " ".join(f"w{(i * 31 + k * k) % 977}" for k in range(60)) for i in range(40)]
 LEAK = "a leak of exactly fourteen words that no play of any kind would ever hold"
@@ -234,6 +238,30 @@ def test_words_that_do_not_count_still_make_a_run_longer(folder: Path) -> None:
     match = found.sources["web"]
     assert (found.doc_id, match.n, match.text) == (1, 13, f"{rule} {own[1]}"), "thirteen words of which nine are shared"
     assert match.share < 0.5
+
+
+def test_a_check_whose_beginning_is_damaged_begins_anew(folder: Path) -> None:
+    sources = two_sources(folder)
+    found = look(folder, sources)
+    (check(folder, sources).folder / "asked.json").write_text("{")
+    assert look(folder, sources) == found
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_data_folder_that_cannot_be_written_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    looking = check(folder, two_sources(folder))
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(folder / "overlap" / "parts"))
+
+    monkeypatch.setattr("joyctl.launch.overlap.gathered", refused)
+    monkeypatch.setattr("joyctl.data.overlap.work.write_text", refused)
+    data = DataFolder(folder, {}, "tokenizer", 258, "tasks", "all")
+    for act in (lambda: begin_check([], data, []), lambda: look_through(looking)):
+        with pytest.raises(Missing, match=rf"cannot be kept in .*overlap: {os.strerror(number)}"):
+            act()
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

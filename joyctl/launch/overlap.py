@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -51,12 +53,24 @@ def begin_check(
     Raises Missing for benchmarks that are not there or a data folder that cannot be written.
     """
     folder = overlap_folder(data.path)
-    try:
+    with _allowed(folder):
         items = gathered(suites, folder / "items", start)
         return begin(data.path, {name: data.sources[name].sha256 for name in sources}, items)
-    except PermissionError as error:
+
+
+@contextmanager
+def _allowed(folder: Path) -> Iterator[None]:
+    """Missing, where the block may not write into the folder of what is known of overlap, or not read what it needs."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        path = Path(error.filename or folder)
+        kept = path.is_relative_to(folder)
+        what = f"what is known of overlap cannot be kept in {folder}" if kept else f"{path} cannot be read"
         raise Missing(
-            f"what is known of overlap cannot be kept in {folder}: {error.strerror}",
+            f"{what}: {error.strerror}",
             hint="Have whoever owns the data folder run: joyctl data overlap RECIPE",
         ) from error
 
@@ -75,7 +89,8 @@ def look(looking: Looking, watch: Watch = lambda reached: None, processes: int |
     if found is not None:
         return found
     cores = processes or len(os.sched_getaffinity(0))
-    run_here(looking, 1 if sum(map(len, looking.tokens.values())) <= ALONE else cores, watch)
+    with _allowed(overlap_folder(looking.data)):
+        run_here(looking, 1 if sum(map(len, looking.tokens.values())) <= ALONE else cores, watch)
     return read_findings(looking.result)
 
 

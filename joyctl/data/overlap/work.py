@@ -274,7 +274,11 @@ def begin(data: Path, sources: Mapping[str, str], items: str, part_tokens: int =
     key = fingerprint({**depends, "version": VERSION, "settings": settings()})[:16]
     looking = Looking(overlap_folder(data).absolute() / "work" / key)
     asked["part_tokens"] = part_tokens
-    if not (looking.folder / ASKED).is_file() or looking.asked != asked:
+    try:
+        there = looking.asked
+    except Missing:  # not begun, or damaged
+        there = None
+    if there != asked:
         write_json(looking.folder / ASKED, asked)
     return Looking(looking.folder)
 
