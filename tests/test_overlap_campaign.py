@@ -26,10 +26,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_finding_is_told_and_stops_nothing(place: Path) -> None:
-    first = joyctl(place, "sweep", "own.yaml")
+    first = joyctl(place, "sweep", "own.yaml", "eval.limit=3")
     assert first.returncode == 0, first.stderr
     assert "overlap: 1 of 2 test items found in a, b\n  ! short: 1 of 2 in b 1\n" in first.stderr
-    assert "joyctl data overlap own.yaml --show 5" in first.stderr
+    assert "joyctl data overlap own.yaml eval.limit=3 --show 5" in first.stderr
     assert first.stderr.index("overlap:") < first.stderr.index("train"), "before anything is trained"
     kept = list((place / "data").glob("*/overlap/*.json"))
     assert len(kept) == 1

@@ -41,7 +41,6 @@ from joyctl.cli.words import (
     Words,
     note,
     shares,
-    split_words,
 )
 from joyctl.errors import Refused
 
@@ -250,7 +249,7 @@ def _run(
         prepared = fetch_models(prepared, note)
         audit_or_refuse(prepared)
         if overlap:
-            check_before(prepared, loaded, split_words(asked.words)[0], cluster=cluster_name if slurm else None)
+            check_before(prepared, loaded, asked, cluster=cluster_name if slurm else None)
         prepared = share_trunks(prepared, note)
         if cluster.kind == "slurm":
             from joyctl.cli.queueing import run_on_slurm
