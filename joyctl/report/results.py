@@ -240,7 +240,7 @@ def read_campaign(folder: Path) -> CampaignResults:
         scorings=tuple(scorings),
         attention=tuple(dict.fromkeys(said for name in sorted(segments) if (said := _attention(folder / name)))),
         ledger=read_ledger(trained, runs),
-        leaks=read_leaks(trained.of(runs)),
+        leaks=read_leaks(trained.of(runs), limited=any(run.eval.limit is not None for run in runs)),
     )
 
 
