@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joyctl.cli.overlapscreen import print_items, print_table
+from joyctl.cli.overlapscreen import print_items, print_table, summary
 from joyctl.data.overlap.findings import Findings, FoundItem, Match, TaskFindings, TrainFindings
 from joyctl.data.overlap.items import TaskItems
 
@@ -31,3 +31,14 @@ def test_texts_side_by_side_move_no_cursor_and_change_no_colour(capsys: pytest.C
     print_items(FINDINGS, {TASK: TaskItems("h", (("of all \x1b[2Jthe words",),))}, 1)
     said = capsys.readouterr().out
     assert "\x1b" not in said and "\x07" not in said and "of all \\x1b[2Jthe words" in said
+
+
+def test_leaf_tasks_count_for_their_own_group() -> None:
+    """lm-eval puts the name of a way to ask behind the subject's; core-small asks MMLU in two ways."""
+    asked = TaskFindings("h", 100, (ITEM,), (), TrainFindings(0, ()))
+    names = ("mmlu_anatomy", "mmlu_anatomy_continuation", "mmlu_virology_continuation", "mmlu_pro")
+    findings = Findings(dict.fromkeys(SOURCES, "digest"), dict.fromkeys(names, asked))
+    said = summary(findings, ["mmlu", "mmlu_continuation", "mmlu_pro"], "next")[1:-1]
+    assert [line.partition(" in ")[0] for line in said] == [
+        "  ! mmlu_continuation: 2 of 200", "  ! mmlu: 1 of 100", "  ! mmlu_pro: 1 of 100"
+    ]  # fmt: skip

@@ -32,11 +32,11 @@ class _Row:
 
 
 def _rows(findings: Findings, entries: Iterable[str]) -> dict[str, _Row]:
-    """By entry of the suite; leaf tasks of a group begin with its name."""
+    """By entry of the suite."""
     known = sorted(entries, key=len, reverse=True)
     rows: dict[str, _Row] = {}
     for leaf, task in findings.items.items():
-        entry = next((name for name in known if leaf == name or leaf.startswith(f"{name}_")), leaf)
+        entry = leaf if leaf in known else next((name for name in known if _is_part(leaf, name)), leaf)
         row = rows.setdefault(entry, _Row())
         row.items += task.n
         row.found += len(task.found)
@@ -47,6 +47,16 @@ def _rows(findings: Findings, entries: Iterable[str]) -> dict[str, _Row]:
             for source in item.sources:
                 row.sources[source] = row.sources.get(source, 0) + 1
     return rows
+
+
+def _is_part(leaf: str, group: str) -> bool:
+    """Whether a leaf task is a group's, by its name: `mmlu_anatomy` of mmlu, `mmlu_anatomy_continuation` of
+    mmlu_continuation."""
+    words = group.split("_")
+    around = (("_".join(words[:i]), "_".join(words[i:])) for i in range(1, len(words)))
+    return leaf.startswith(f"{group}_") or any(
+        leaf.startswith(f"{head}_") and leaf.endswith(f"_{tail}") for head, tail in around
+    )
 
 
 def summary(findings: Findings, entries: Iterable[str], next_command: str) -> list[str]:
