@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from joyctl.data.overlap.work import Looking, begin, open_work
 from joyctl.data.tokenizers import load
 from joyctl.data.work import do_parts, longest_first, run_here
 from joyctl.errors import Missing, Refused
+from joyctl.evals.items import _make as make_items
 from joyctl.launch.overlap import begin_check
 from joyctl.launch.overlap import look as look_through
 
@@ -262,6 +265,17 @@ def test_a_data_folder_that_cannot_be_written_is_said(
     for act in (lambda: begin_check([], data, []), lambda: look_through(looking)):
         with pytest.raises(Missing, match=rf"cannot be kept in .*overlap: {os.strerror(number)}"):
             act()
+
+
+def test_who_gathers_items_for_somebody_who_is_gone_keeps_them_without_a_word(folder: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    ours.close()
+    try:
+        make_items([], folder / "kept.json", theirs)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (folder / "kept.json").is_file()
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

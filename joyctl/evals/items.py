@@ -9,6 +9,7 @@ import hashlib
 import multiprocessing
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -90,14 +91,15 @@ def gathered(specs: Sequence[EvalSpec], folder: Path, start: Literal["spawn", "f
 def _make(specs: Sequence[EvalSpec], path: Path, outcome: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it hears Ctrl-C too, and ends it
     found: dict[str, TaskItems] = {}
+    said: Exception | None = None
     try:
         for spec in specs:
             found |= gather(spec)
         write_items(path, found)
     except (JoyctlError, OSError) as error:
-        outcome.send(error)
-    else:
-        outcome.send(None)
+        said = error
+    with suppress(BrokenPipeError):  # who started it is gone: the items are kept for the next time
+        outcome.send(said)
 
 
 def gather(spec: EvalSpec) -> dict[str, TaskItems]:
