@@ -16,6 +16,7 @@ from trained_campaign import ROWS, give_trainings, log
 
 from joyctl.campaign.spec import SegmentSpec
 from joyctl.cli.ledger import _table as ledger_table
+from joyctl.cli.results import find_campaign
 from joyctl.cli.wholetable import console_for
 from joyctl.data.order import Order
 from joyctl.report.datawords import seen_words
@@ -164,6 +165,11 @@ def test_the_command_lists_planned_and_realised_and_what_is_shown_again(folder: 
     said = f"math {math.repeated:,} tokens from step {math.first_repeat_step:,} on in {RUN} ({math.epochs:.2f} epochs)"
     assert f"shown again: {said}" in called.stdout
     assert f"rows shown again: {said.replace('/s0', '')}" in render_json(report(folder))["notes"]
+
+
+def test_the_folder_one_stands_in_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert [find_campaign(name, Path("results")).name for name in (".", "../tiny", "runs/..")] == ["tiny"] * 3
 
 
 def test_what_is_not_there_is_said_with_a_remedy(folder: Path) -> None:
