@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from texts import write_tokenizer
 
-from joyctl.data.folder import DataFolder
+from joyctl.data.folder import DataFolder, SourceFacts
 from joyctl.data.overlap.findings import (
     Findings,
     FoundItem,
@@ -248,6 +248,13 @@ def test_a_check_whose_beginning_is_damaged_begins_anew(folder: Path) -> None:
     found = look(folder, sources)
     (check(folder, sources).folder / "asked.json").write_text("{")
     assert look(folder, sources) == found
+
+
+def test_a_source_that_is_not_the_data_folders_is_named_with_what_to_do(folder: Path) -> None:
+    two_sources(folder)
+    data = DataFolder(folder, {"web": SourceFacts(9, 1, "of before")}, "tokenizer", 258, "tasks", "all")
+    with pytest.raises(Missing, match=r"web/source.json describes other tokens than .*DATA.json\n.*build RECIPE"):
+        begin_check([], data, ["web"])
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])

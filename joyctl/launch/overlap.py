@@ -11,9 +11,10 @@ from typing import Literal
 
 from joyctl.campaign.grid import Point
 from joyctl.campaign.spec import EvalSpec
-from joyctl.data.folder import DataFolder
+from joyctl.data.folder import MARKER, DataFolder
 from joyctl.data.overlap.findings import Findings, read_findings
 from joyctl.data.overlap.work import Looking, begin, overlap_folder
+from joyctl.data.sidecar import AGAIN, SIDECAR, read_sidecar
 from joyctl.data.work import Watch, run_here
 from joyctl.errors import Missing
 from joyctl.evals.items import gathered, name_of
@@ -50,12 +51,15 @@ def begin_check(
 ) -> Looking:
     """The check of these sources for the items of these suites, whose texts are gathered first; done or not.
 
-    Raises Missing for benchmarks that are not there or a data folder that cannot be written.
+    Raises Missing for benchmarks that are not there, and a data folder that cannot be written or contradicts itself.
     """
-    folder = overlap_folder(data.path)
+    folder, digests = overlap_folder(data.path), {name: data.sources[name].sha256 for name in sources}
+    for name, digest in digests.items():
+        if read_sidecar(data.path, name).sha256 != digest:
+            path = data.path / "sources" / name / SIDECAR
+            raise Missing(f"{path} describes other tokens than {data.path / MARKER}", hint=AGAIN)
     with _allowed(folder):
-        items = gathered(suites, folder / "items", start)
-        return begin(data.path, {name: data.sources[name].sha256 for name in sources}, items)
+        return begin(data.path, digests, gathered(suites, folder / "items", start))
 
 
 @contextmanager
