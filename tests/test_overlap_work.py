@@ -156,6 +156,18 @@ def test_a_source_that_changes_meanwhile_is_refused(folder: Path) -> None:
         open_work(looking.folder).parts()
 
 
+def test_a_source_whose_file_is_cut_short_is_not_taken_for_all_of_it(folder: Path) -> None:
+    sources = two_sources(folder)
+    path = folder / "sources" / "web" / "train.bin"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 4 * 2])
+    with pytest.raises(Missing, match=r"source web of .* has [\d,]+ tokens, not [\d,]+\n.*build RECIPE"):
+        look(folder, sources)
+    assert not list((folder / "overlap").glob("parts/*")), "nothing is kept of it"
+    path.write_bytes(whole)
+    assert {item.doc_id for item in look(folder, sources).items["quiz"].found} == {0, 1}
+
+
 def test_what_is_damaged_is_named(folder: Path) -> None:
     looking = check(folder, two_sources(folder))
     run_here(looking, 1)
