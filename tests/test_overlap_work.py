@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from texts import write_tokenizer
 
-from joyctl.data.folder import DataFolder, SourceFacts
+from joyctl.data.folder import DataFolder, SourceFacts, tokenizer_digest
 from joyctl.data.overlap.findings import (
     Findings,
     FoundItem,
@@ -262,11 +262,13 @@ def test_a_check_whose_beginning_is_damaged_begins_anew(folder: Path) -> None:
     assert look(folder, sources) == found
 
 
-def test_a_source_that_is_not_the_data_folders_is_named_with_what_to_do(folder: Path) -> None:
+def test_a_source_or_tokenizer_that_is_not_the_data_folders_is_named_with_what_to_do(folder: Path) -> None:
     two_sources(folder)
     data = DataFolder(folder, {"web": SourceFacts(9, 1, "of before")}, "tokenizer", 258, "tasks", "all")
     with pytest.raises(Missing, match=r"web/source.json describes other tokens than .*DATA.json\n.*build RECIPE"):
         begin_check([], data, ["web"])
+    with pytest.raises(Missing, match=r"tokenizer is not the one that the tokens were made with"):
+        begin_check([], data, [])
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
@@ -280,7 +282,7 @@ def test_a_data_folder_that_cannot_be_written_is_said(
 
     monkeypatch.setattr("joyctl.launch.overlap.gathered", refused)
     monkeypatch.setattr("joyctl.data.overlap.work.write_text", refused)
-    data = DataFolder(folder, {}, "tokenizer", 258, "tasks", "all")
+    data = DataFolder(folder, {}, tokenizer_digest(folder), 258, "tasks", "all")
     for act in (lambda: begin_check([], data, []), lambda: look_through(looking)):
         with pytest.raises(Missing, match=rf"cannot be kept in .*overlap: {os.strerror(number)}"):
             act()

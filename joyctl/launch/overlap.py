@@ -11,7 +11,7 @@ from typing import Literal
 
 from joyctl.campaign.grid import Point
 from joyctl.campaign.spec import EvalSpec
-from joyctl.data.folder import MARKER, DataFolder
+from joyctl.data.folder import MARKER, DataFolder, tokenizer_digest
 from joyctl.data.overlap.findings import Findings, read_findings
 from joyctl.data.overlap.work import Looking, begin, overlap_folder
 from joyctl.data.sidecar import AGAIN, SIDECAR, read_sidecar
@@ -58,6 +58,8 @@ def begin_check(
         if read_sidecar(data.path, name).sha256 != digest:
             path = data.path / "sources" / name / SIDECAR
             raise Missing(f"{path} describes other tokens than {data.path / MARKER}", hint=AGAIN)
+    if tokenizer_digest(data.path) != data.tokenizer_sha256:  # its words would be none of the texts'
+        raise Missing(f"{data.path / 'tokenizer'} is not the one that the tokens were made with", hint=AGAIN)
     with _allowed(folder):
         return begin(data.path, digests, gathered(suites, folder / "items", start))
 
