@@ -16,8 +16,9 @@ from texts import documents, write_lines
 
 from joyctl.data.tokenise import inputs, readers
 from joyctl.data.tokenise.inputs import Piece, plan_source, stat
-from joyctl.errors import Missing
-from joyctl.recipe.types import Source
+from joyctl.errors import Missing, RecipeError
+from joyctl.recipe.load import load_recipe
+from joyctl.recipe.types import Source, Text
 
 TEXTS = documents(40)
 
@@ -167,6 +168,63 @@ def test_files_that_are_not_there_or_of_no_known_kind_are_named(tmp_path: Path) 
     (tmp_path / "a.docx").write_bytes(b"")
     with pytest.raises(Missing, match=r"a\.docx: no file of text that joyctl knows"):
         plan_source("web", source(str(tmp_path / "a.docx")), "")
+
+
+def test_a_glob_leaves_out_no_file_whatever_folder_it_lies_in(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "in/b.jsonl", "in/deep/c.jsonl"):
+        write_lines(tmp_path / name, TEXTS)
+    for files in (str(tmp_path / "**"), str(tmp_path / "**" / "*.jsonl")):
+        (part,) = plan_source("web", source(files), "")
+        assert [Path(piece.path).name for piece in part.pieces] == ["a.jsonl", "b.jsonl", "c.jsonl"]
+    (tmp_path / "in" / "d.jsonl").symlink_to(tmp_path / "nothing")
+    with pytest.raises(Missing, match=r"in/d\.jsonl: a link to nothing"):
+        plan_source("web", source(str(tmp_path / "in" / "*.jsonl")), "")
+    tokenised = Source.model_validate({"category": "code", "tokenised": {"files": str(tmp_path / "in" / "*.jsonl")}})
+    with pytest.raises(Missing, match=r"in/d\.jsonl: a link to nothing"):
+        plan_source("web", tokenised, "")
+
+
+@pytest.mark.parametrize("key", ["text", "tokenised"])
+def test_two_stars_that_are_part_of_a_name_are_told_of_in_the_recipe(tmp_path: Path, key: str) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f'data: {{tokenizer: gpt2}}\nsources:\n  a: {{category: code, {key}: {{files: "x/**.bin"}}}}\n')
+    with pytest.raises(RecipeError, match=rf"own\.yaml:3:\d+ sources\.a\.{key}\.files\[0\]: 'x/\*\*\.bin': '\*\*' has"):
+        load_recipe(str(recipe))
+
+
+def test_a_hub_or_a_store_that_is_not_reached_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their libraries have errors of their own, which are no OSError."""
+    import fsspec
+    import httpx
+    import huggingface_hub
+
+    def unreached(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "dataset_info", unreached)
+    wanted = Source.model_validate({"category": "domain", "text": {"dataset": "org/set"}})
+    with pytest.raises(Missing, match="dataset org/set does not load: no network"):
+        plan_source("web", wanted, "")
+    store = fsspec.filesystem("memory")
+    for method in ("info", "glob"):
+        monkeypatch.setattr(store, method, unreached)
+    for name in ("memory://bucket/a.jsonl", "memory://bucket/*.jsonl"):
+        with pytest.raises(Missing, match=r"jsonl cannot be reached: no network"):
+            plan_source("web", source(name), "")
+    monkeypatch.setattr(store, "open", unreached)
+    with pytest.raises(Missing, match=r"a\.jsonl cannot be read: no network"):
+        list(readers.documents(Piece("memory://bucket/a.jsonl"), "text"))
+
+
+def test_what_datasets_stumbles_over_is_one_message(tmp_path: Path) -> None:
+    """gzip's own error for a file that was cut short would otherwise pass for a person's Ctrl-D."""
+    from joyctl.data.tokenise.hub import documents as rows
+
+    content = write_lines(tmp_path / "a.jsonl", TEXTS).read_bytes()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.jsonl.gz").write_bytes(gzip.compress(content)[:-200])
+    with pytest.raises(Missing, match="does not load: Compressed file ended"):
+        list(rows(Text(dataset=str(tmp_path / "set")), "", 0, 1))
 
 
 def test_a_folder_that_datasets_loads_is_read_by_its_own_files(tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from joyctl.recipe.rules import Finding
 
 if TYPE_CHECKING:
-    from joyctl.recipe.sources import Data, Source, Text
+    from joyctl.recipe.sources import Data, Source, Text, Tokenised
 
 
 def check_data(data: Data) -> Iterator[Finding]:
@@ -36,6 +36,20 @@ def check_text(text: Text) -> Iterator[Finding]:
         for key in ("config", "revision"):
             if getattr(text, key) is not None:
                 yield Finding((key,), "is of a 'dataset'; files have none", ((key,), ("files",)))
+    yield from _check_globs(text.files or ())
+
+
+def check_tokenised(tokens: Tokenised) -> Iterator[Finding]:
+    """Globs that can be looked for."""
+    yield from _check_globs(tokens.files)
+
+
+def _check_globs(files: Sequence[str]) -> Iterator[Finding]:
+    """`**` stands for folders and is a whole name: what looks for files knows no other."""
+    for i, pattern in enumerate(files):
+        if any("**" in name and name != "**" for name in pattern.split("/")):
+            message = f"'{pattern}': '**' has to stand alone between slashes, as in '**/*.jsonl'"
+            yield Finding(("files", i), message)
 
 
 def check_source(source: Source) -> Iterator[Finding]:

@@ -96,6 +96,10 @@ class Tokenised(Strict):
     """What tokenised them, a folder or a name on the hub: refused unless it is the recipe's `data.tokenizer`. Where
     it is not given, and the files do not tell, they are taken to be of it."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        return self._refuse(datarules.check_tokenised(self))
+
 
 class Source(Strict):
     """One dataset of documents."""

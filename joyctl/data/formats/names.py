@@ -56,7 +56,8 @@ def _matching(pattern: str) -> Iterator[str]:
         pattern = os.path.abspath(os.path.expanduser(pattern))  # noqa: PTH100, PTH111  a glob, not a path
     if glob.has_magic(pattern):
         names = remote.matching(pattern) if url else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-        names = [name for name in names if not name.endswith(_BESIDE) and (url or Path(name).is_file())]
+        # A link to nothing is not left out: whoever reads it tells of it.
+        names = [name for name in names if not name.endswith(_BESIDE) and (url or not Path(name).is_dir())]
         if not names:
             raise Missing(f"no file matches {pattern}", hint="Look at tokenised.files of the recipe.")
         yield from names

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from joyctl.data.remote import failures
 from joyctl.errors import Missing
 from joyctl.recipe.types import Text
 
@@ -25,7 +26,7 @@ def version(key: str, text: Text) -> str:
 
     try:
         commit = dataset_info(text.dataset, revision=text.revision).sha
-    except (OSError, ValueError) as error:
+    except failures() as error:
         raise _missing(text.dataset, error) from error
     if commit is None:
         raise Missing(f"{key}: the hub names no commit of {text.dataset}", hint=_HINT)
@@ -47,7 +48,7 @@ def documents(text: Text, commit: str, number: int, of: int) -> Iterator[str]:
             row = next(rows)
         except StopIteration:
             return
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of datasets, and of each library that unpacks and parses for it
             raise _missing(str(text.dataset), error) from error
         count += 1
         where = f"dataset {text.dataset}, stretch {number + 1} of {of}, row {count:,}"
@@ -67,7 +68,7 @@ def _stream(text: Text, commit: str) -> Any:
     revision = None if Path(text.dataset).is_absolute() else commit
     try:
         return datasets.load_dataset(text.dataset, text.config, split=text.split, revision=revision, streaming=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # as above: only that library runs here
         raise _missing(text.dataset, error) from error
 
 
