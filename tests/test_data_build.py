@@ -16,12 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from recipes_for_tests import recipe
 
 from joyctl.data import build as building
+from joyctl.data import heldouttasks
 from joyctl.data.build import build, data_folder_for
 from joyctl.data.folder import DataFolder, open_folder, tokens
+from joyctl.data.heldouttasks import refresh_heldout
 from joyctl.data.world import corpus
+from joyctl.data.world.tasks import refresh_tasks
 from joyctl.errors import Missing, RecipeError, Refused
 
 GOLDEN_SHA256 = "24f618852d1a10c6064a973d2189538acfcc7fa0f9e9f47e7b6ce973581bda5c"
@@ -139,6 +143,26 @@ def test_a_moved_folder_names_its_own_items(copy: Path, built: DataFolder) -> No
     assert moved.sha256 == built.sha256 and moved.path == copy
     assert all(str(built.path) not in file.read_text() for file in (copy / "tasks").glob("*.yaml"))
     assert str(copy) in (copy / "tasks" / "heldout_web.yaml").read_text()
+
+
+def test_a_task_file_names_its_items_in_any_letters(tmp_path: Path) -> None:
+    folder = tmp_path / 'a "Größe" 🙂'
+    (folder / "sources" / "web").mkdir(parents=True)
+    (folder / "sources" / "web" / "heldout.jsonl").touch()
+    refresh_heldout(folder)
+    refresh_tasks(folder)
+    for name, items in (("heldout_web", "sources/web/heldout.jsonl"), ("micro_math", "tasks/math.jsonl")):
+        task = yaml.safe_load((folder / "tasks" / f"{name}.yaml").read_text(encoding="utf-8"))
+        assert task["dataset_kwargs"]["data_files"]["test"] == str(folder / items)
+
+
+def test_a_moved_folder_that_may_not_be_written_to_is_one_message(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path, _: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(heldouttasks, "write_text", denied)
+    with pytest.raises(Missing, match=r"moved/tasks/\w+\.yaml names another place .* Permission denied"):
+        open_folder(copy)
 
 
 def test_what_is_missing_is_said_with_a_remedy(copy: Path, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def swap(index: Path) -> None:
         (lambda d: cut(d / f"{DS}.index", 3), r"x\.ds\.index has .* bytes; the ends of documents have 8 each"),
         (lambda d: patch(d / f"{DS}.index", 8, bytes(8)), r"x\.ds\.index: a document ends before it begins"),
         (lambda d: (d / f"{DS}.metadata").write_text("gpt2"), r"x\.ds\.metadata is not datatrove's"),
+        (lambda d: (d / f"{DS}.metadata").write_bytes(b"\xff\n1"), r"x\.ds\.metadata is not datatrove's"),
         (lambda d: (d / f"{DS}.metadata").write_text(f"gpt2|3\n{TOKENS}\n"), r"x\.ds\.metadata: ids of 3 bytes"),
         (lambda d: (d / f"{DS}.metadata").write_text(f"gpt2|4\n{TOKENS}\n"), r"x\.ds has .* of uint32, which take"),
     ],

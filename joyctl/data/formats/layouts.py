@@ -57,7 +57,7 @@ def _datatrove(path: Path, spec: Tokenised) -> Layout:
     tokens: int | None = None
     said_by: str | None = None
     if metadata.is_file():
-        known = datatrove.read_metadata(metadata.read_text(encoding="utf-8"), str(metadata))
+        known = datatrove.read_metadata(metadata.read_text(encoding="utf-8", errors="replace"), str(metadata))
         dtype, tokens, said_by = datatrove.DTYPES[known.width], known.tokens, str(metadata)
     if index.is_file():
         last = datatrove.last_end(index)
