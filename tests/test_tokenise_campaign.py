@@ -15,6 +15,7 @@ import pytest
 from texts import documents, text_recipe, write_lines, write_tokenizer
 
 from joyctl.cli.building import plain_lines
+from joyctl.cli.main import main
 from joyctl.data.build import data_folder_for
 from joyctl.data.work import Reached
 from joyctl.recipe.load import load_recipe
@@ -156,6 +157,30 @@ def test_a_bad_text_is_one_message(tmp_path: Path) -> None:
     told = joyctl(tmp_path, "data", "build", recipe.name)
     assert told.returncode == 6 and "Traceback" not in told.stderr
     assert f"{tmp_path}/texts/b2.jsonl: line 1 has no 'text', only nothing; set text.column" in told.stderr
+
+
+def test_a_folder_that_may_not_be_written_to_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    recipe = write(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", denied)
+    monkeypatch.setattr(sys, "argv", ["joyctl", "data", "build", str(recipe), "--data", "/shared/data"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 6 and "no access at /shared/data: Permission denied\n" in capsys.readouterr().err
+
+
+def test_changed_texts_of_a_finished_folder_are_told_of(tmp_path: Path) -> None:
+    recipe = write(tmp_path)
+    before = joyctl(tmp_path, "data", "build", recipe.name)
+    assert before.returncode == 0 and "are not what they were" not in before.stderr
+    write_lines(tmp_path / "texts" / "b3.jsonl", documents(5))
+    told = joyctl(tmp_path, "data", "build", recipe.name)
+    assert told.returncode == 0 and told.stdout == before.stdout
+    assert told.stderr.startswith("b: the size or time of its files, ") and "a: " not in told.stderr
 
 
 def test_ctrl_c_ends_it_with_what_to_do_and_leaves_no_process(tmp_path: Path) -> None:

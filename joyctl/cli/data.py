@@ -16,6 +16,7 @@ from joyctl.cli.words import (
     DataRoot,
     Json,
     Words,
+    note,
     split_words,
 )
 
@@ -51,6 +52,15 @@ def build_command(
 
         require_none_queued(build_of(recipe, data))
     folder = build_here(recipe, data, processes)
+    if recipe.data.tokenizer is not None:
+        from joyctl.data.tokenise.blueprint import changed_inputs
+
+        for name in changed_inputs(recipe, folder.path):
+            note(
+                f"{name}: the size or time of its files, or the tokens around a document, are not what they were when"
+                f" {folder.path} was built, and it stays as it was built.\nTo build it anew rename that folder and give"
+                " the same command: what has not changed is taken from there."
+            )
     if as_json:
         tokens = {name: source.tokens for name, source in folder.sources.items()}
         typer.echo(json.dumps({"path": str(folder.path), "sha256": folder.sha256, "tokens": tokens}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -51,7 +52,7 @@ def data_folder_for(recipe: Recipe, root: Path) -> Path:
     """Where a recipe's data lies: its own `data.folder`, or below `root` under a name that ends in 8 hex of what
     determines it."""
     if recipe.data.folder is not None:
-        return Path(recipe.data.folder)
+        return Path(recipe.data.folder).expanduser()
     if recipe.data.tokenizer is not None:
         return root / f"{recipe.name}-{fingerprint(settings_of(recipe))[:8]}"
     return root / f"micro-world-{fingerprint(_settings(recipe))[:8]}"
@@ -176,12 +177,17 @@ def _without_heldout(recipe: Recipe, path: Path) -> Iterator[str]:
 
 
 def _by_name(value: Any) -> Any:
-    """Settings without the places of files: a folder may be used where its texts are not, or lie elsewhere."""
+    """Settings without the places of files: a folder may be used where its texts are not, or lie elsewhere. A glob is
+    called after the folder that it looks into as well: many a folder's files match the same one."""
     if isinstance(value, dict):
         return {key: _by_name(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_by_name(inner) for inner in value]
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+    if not isinstance(value, str) or not value.startswith("/"):
+        return value
+    parts = Path(value).parts
+    first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return "/".join(parts[first - 1 :])
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:

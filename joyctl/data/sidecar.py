@@ -11,7 +11,7 @@ from joyctl.errors import Missing, Refused
 from joyctl.store.fingerprint import fingerprint
 
 SIDECAR = "source.json"
-AGAIN = "Restore it, or build the data again: joyctl data build RECIPE"
+AGAIN = "Restore it, or rename the data folder and build it again: joyctl data build RECIPE"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from joyctl.data import tokenizers
+from joyctl.data.folder import MARKER
 from joyctl.data.formats import expand
+from joyctl.data.remote import is_url
+from joyctl.data.sidecar import SIDECAR
 from joyctl.data.tokenise.inputs import Piece, Planned, plan_source
-from joyctl.data.tokenise.taken import take
+from joyctl.data.tokenise.taken import inputs_digest, take
 from joyctl.data.tokenizer_files import require_tokenizer
 from joyctl.errors import Missing
 from joyctl.recipe.types import Heldout, Recipe, Source
@@ -79,8 +82,7 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
         if source.tokenised is not None:
             files = expand(source.tokenised)
             require_tokenizer(source.tokenised, files, recipe.data.tokenizer, folder / "tokenizer", tokenizers.resolve)
-        own = [VERSION, digest, asdict(special), heldout.model_dump(mode="json"), origin(source)]
-        planned = plan_source(name, source, own)
+        planned = plan_source(name, source, _determining(digest, special, recipe, source))
         if planned and (other := take(planned, folder, final.parent)) is not None:
             taken[name] = other
         else:
@@ -99,6 +101,43 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     )
     write_json(folder / FILE, {**asdict(blueprint), **_dumped(blueprint)})
     return blueprint
+
+
+def changed_inputs(recipe: Recipe, folder: Path) -> list[str]:
+    """Sources whose files, or the tokens around a document, are not those that finished data folder `folder` was built
+    of; what is not on this machine is taken to be as it was."""
+    if json.loads((folder / MARKER).read_bytes())["settings"] != settings_of(recipe):
+        return []  # its own folder, built elsewhere
+    found: list[str] = []
+    built = folder / "tokenizer"
+    given = Path(recipe.data.tokenizer or "").expanduser()
+    digest = sha256_file(built / tokenizers.TOKENIZER)
+    for name, source in recipe.sources.items():
+        if not _is_local(source):
+            continue
+        try:
+            special = tokenizers.special(given if (given / tokenizers.TOKENIZER).is_file() else built)
+            now = inputs_digest(plan_source(name, source, _determining(digest, special, recipe, source)))
+        except (Missing, OSError):
+            continue
+        then = json.loads((folder / "sources" / name / SIDECAR).read_bytes()).get("inputs")
+        if then is not None and then != now:
+            found.append(name)
+    return found
+
+
+def _is_local(source: Source) -> bool:
+    """Whether all that it is made of lies in files that can be asked at once, without a network."""
+    if source.tokenised is not None:
+        return not any(map(is_url, source.tokenised.files))
+    assert source.text is not None  # the recipe's own check
+    return source.text.dataset is None and not any(map(is_url, source.text.files or ()))
+
+
+def _determining(tokenizer_sha256: str, special: tokenizers.Special, recipe: Recipe, source: Source) -> list[object]:
+    """All but its files that determines a source's tokens."""
+    heldout = recipe.data.heldout.model_dump(mode="json")
+    return [VERSION, tokenizer_sha256, asdict(special), heldout, origin(source)]
 
 
 def read(folder: Path) -> Blueprint:
