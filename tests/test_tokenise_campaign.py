@@ -11,12 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from texts import documents, text_recipe, write_lines, write_tokenizer
 
 from joyctl.cli.building import plain_lines
 from joyctl.cli.main import main
 from joyctl.data.build import data_folder_for
+from joyctl.data.tokenise.inputs import plan_source
 from joyctl.data.work import Reached
 from joyctl.recipe.load import load_recipe
 
@@ -93,6 +95,20 @@ def test_paths_are_found_beside_the_recipe_then_in_the_current_folder(
     assert hub.data.tokenizer == "org/name" and hub.sources["a"].text is not None
     assert hub.sources["a"].text.dataset == "org/set"
     assert load_recipe("tiny") == load_recipe("tiny", ["data.world.seed=1"])  # nothing to place, nothing changed
+
+
+def test_signs_of_a_glob_in_the_name_of_a_folder_or_file_are_letters(tmp_path: Path) -> None:
+    place = tmp_path / "web [1]"
+    recipe = write(place)
+    np.arange(100, dtype="<u2").tofile(place / "ids[0].bin")
+    write_lines(place / "texts" / "a[2].jsonl", ["x"])
+    values = ["sources.a.text=null", "+sources.a.tokenised={files: 'ids[0].bin', dtype: uint16}"]
+    for files in ("texts/b*.jsonl", "texts/b[12].jsonl", "texts/a[2].jsonl"):
+        loaded = load_recipe(str(recipe), [*values, f"sources.b.text.files=['{files}']"])
+        a, b = loaded.sources["a"], loaded.sources["b"]
+        assert len(plan_source("a", a, "")) == 1
+        found = [Path(piece.path).name for part in plan_source("b", b, "") for piece in part.pieces]
+        assert found == (["a[2].jsonl"] if "a[2]" in files else ["b1.jsonl", "b2.jsonl"])
 
 
 def test_planning_goes_by_the_recipes_words_until_the_data_is_built(tmp_path: Path) -> None:

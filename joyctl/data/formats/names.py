@@ -54,7 +54,7 @@ def _matching(pattern: str) -> Iterator[str]:
     url = remote.is_url(pattern)
     if not url:
         pattern = os.path.abspath(os.path.expanduser(pattern))  # noqa: PTH100, PTH111  a glob, not a path
-    if glob.has_magic(pattern):
+    if glob.has_magic(pattern) and (url or not Path(pattern).exists()):
         names = remote.matching(pattern) if url else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
         # A link to nothing is not left out: whoever reads it tells of it.
         names = [name for name in names if not name.endswith(_BESIDE) and (url or not Path(name).is_dir())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,7 +114,7 @@ def _expanded(key: str, patterns: Sequence[str]) -> list[str]:
     """Paths and URLs of all files, in the order given, a glob's by name. Raises Missing for what matches nothing."""
     found: list[str] = []
     for pattern in patterns:
-        if not any(sign in pattern for sign in "*?["):
+        if not has_magic(pattern) or ("://" not in pattern and Path(pattern).exists()):
             found.append(pattern)
             continue
         if "://" in pattern:
