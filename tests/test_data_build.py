@@ -19,6 +19,7 @@ import pytest
 import yaml
 from recipes_for_tests import recipe
 
+from joyctl.cli.main import main
 from joyctl.data import build as building
 from joyctl.data import heldouttasks
 from joyctl.data.build import build, data_folder_for
@@ -190,6 +191,25 @@ def test_data_of_ones_own_is_opened_where_it_lies(built: DataFolder, tmp_path: P
     assert build(recipe(data={"folder": str(built.path)}), tmp_path) == built
     with pytest.raises(Missing):
         build(recipe(data={"folder": str(tmp_path / "nothing")}), tmp_path)
+
+
+def test_the_status_of_a_world_is_whether_it_is_there(
+    built: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["joyctl", "data", "status", "tiny", "--data", str(built.path.parent)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"{built.path.name}-build: finished\n")
+    sys.argv[-1] = str(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 6 and "Begin it: joyctl data build RECIPE" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_taken_as_it_is_is_not_told_to_be_built(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match=r"data\.folder alone is taken as it is") as caught:
+        build(recipe(data={"folder": str(tmp_path / "nothing")}), tmp_path)
+    assert "Make it: joyctl data build" not in str(caught.value)
 
 
 def test_something_else_in_the_way_is_left_alone(tmp_path: Path) -> None:

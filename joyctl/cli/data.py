@@ -43,8 +43,9 @@ def build_command(
 
     where, recipe = load_cluster(cluster), load_recipe(*split_words(words))
     if where.kind == "slurm":
-        from joyctl.cli.datajobs import build_of, on_cluster
+        from joyctl.cli.datajobs import build_of, on_cluster, require_parts
 
+        require_parts(recipe)
         if not on_cluster(build_of(recipe, data), where, cluster, wait=wait, jobs=jobs, as_json=as_json):
             return
     elif recipe.data.tokenizer is not None:

@@ -31,7 +31,7 @@ from joyctl.data.work import Reached, Watch, Work, run_here
 from joyctl.data.world import corpus as micro_world
 from joyctl.data.world import tokenizer as bpe
 from joyctl.data.world.tasks import refresh_tasks
-from joyctl.errors import Problem, RecipeError, Refused
+from joyctl.errors import Missing, Problem, RecipeError, Refused
 from joyctl.recipe.types import Recipe
 from joyctl.store.files import fsync_folder, sha256_file
 from joyctl.store.fingerprint import changed_keys, fingerprint
@@ -77,6 +77,11 @@ def build(
     path = data_folder_for(recipe, root)
     tokenised = recipe.data.tokenizer is not None
     if recipe.data.folder is not None and not tokenised:
+        if not path.exists():
+            hint = (
+                "Name one that joyctl data build has made, or give data.tokenizer to build it there from the sources."
+            )
+            raise Missing(f"data folder {path} does not exist, and data.folder alone is taken as it is", hint=hint)
         return open_folder(path, recipe=recipe)
     if (path / MARKER).is_file():
         return _opened(recipe, path)
