@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -223,7 +225,7 @@ def test_what_datasets_stumbles_over_is_one_message(tmp_path: Path) -> None:
     content = write_lines(tmp_path / "a.jsonl", TEXTS).read_bytes()
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a.jsonl.gz").write_bytes(gzip.compress(content)[:-200])
-    with pytest.raises(Missing, match="does not load: Compressed file ended"):
+    with pytest.raises(Missing, match="does not load: EOFError: Compressed file ended"):
         list(rows(Text(dataset=str(tmp_path / "set")), "", 0, 1))
 
 
@@ -244,6 +246,22 @@ def test_a_folder_that_datasets_loads_is_read_by_its_own_files(tmp_path: Path) -
         list(rows(wanted.text.model_copy(update={"column": "text"}), "", 0, 3))
     with pytest.raises(Missing, match="does not load"):
         list(rows(wanted.text.model_copy(update={"split": "nosuch"}), "", 0, 3))
+
+
+def test_reading_a_dataset_leaves_nothing_behind_in_a_process_that_is_stopped(tmp_path: Path) -> None:
+    """Semaphores of the system are left, and Python says so after joyctl's own message."""
+    write_lines(tmp_path / "a.jsonl", TEXTS)
+    script = (
+        "import sys\n"
+        "from multiprocessing import synchronize\n"
+        "def made(*_, **__): sys.exit('a semaphore')\n"
+        "synchronize.SemLock.__init__ = made\n"
+        "from joyctl.data.tokenise.hub import documents\n"
+        "from joyctl.recipe.types import Text\n"
+        "print(len(list(documents(Text(dataset=sys.argv[1]), '', 0, 1))))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (told.stdout, told.returncode) == (f"{len(TEXTS)}\n", 0), told.stderr
 
 
 def test_a_tokenizer_of_the_hub_is_taken_by_its_name_and_revision(

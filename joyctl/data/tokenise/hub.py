@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from joyctl.data.remote import failures
@@ -63,7 +64,9 @@ def documents(text: Text, commit: str, number: int, of: int) -> Iterator[str]:
 
 def _stream(text: Text, commit: str) -> Any:
     import datasets
+    from tqdm import tqdm
 
+    tqdm.set_lock(RLock())  # its own is one between processes, of which Python complains when this one is stopped
     assert text.dataset is not None
     revision = None if Path(text.dataset).is_absolute() else commit
     try:
@@ -73,5 +76,7 @@ def _stream(text: Text, commit: str) -> Any:
 
 
 def _missing(name: str, error: Exception) -> Missing:
-    why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    why = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if not why or not isinstance(error, failures()):  # which say what is wrong in words
+        why = ": ".join(filter(None, (type(error).__name__, why)))
     return Missing(f"dataset {name} does not load: {why}", hint=_HINT)
