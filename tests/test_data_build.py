@@ -147,14 +147,18 @@ def test_a_moved_folder_names_its_own_items(copy: Path, built: DataFolder) -> No
 
 
 def test_a_task_file_names_its_items_in_any_letters(tmp_path: Path) -> None:
-    folder = tmp_path / 'a "Größe" 🙂'
+    import datasets
+
+    folder = tmp_path / 'a "Größe" 🙂 [1]'
     (folder / "sources" / "web").mkdir(parents=True)
     (folder / "sources" / "web" / "heldout.jsonl").touch()
     refresh_heldout(folder)
     refresh_tasks(folder)
     for name, items in (("heldout_web", "sources/web/heldout.jsonl"), ("micro_math", "tasks/math.jsonl")):
+        (folder / items).write_text(json.dumps({"text": name}))
         task = yaml.safe_load((folder / "tasks" / f"{name}.yaml").read_text(encoding="utf-8"))
-        assert task["dataset_kwargs"]["data_files"]["test"] == str(folder / items)
+        rows = datasets.load_dataset("json", **task["dataset_kwargs"], split="test", streaming=True)
+        assert [row["text"] for row in rows] == [name]
 
 
 def test_a_moved_folder_that_may_not_be_written_to_is_one_message(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from glob import escape
 from pathlib import Path
 
 from joyctl.errors import Missing
@@ -28,8 +29,11 @@ metadata:
 
 
 def quoted(path: Path) -> str:
-    """A path as a string of YAML: one of JSON is, where it escapes no letters; those beyond 16 bits would be two."""
-    return json.dumps(str(path), ensure_ascii=False)
+    """A path as a string of YAML: one of JSON is, where it escapes no letters; those beyond 16 bits would be two.
+
+    `datasets` takes it for a glob.
+    """
+    return json.dumps(escape(str(path)), ensure_ascii=False)
 
 
 def heldout_task(source: str, folder: Path) -> dict[str, str]:
