@@ -133,6 +133,10 @@ def test_an_npy_that_is_cut_short_or_none_at_all(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"x\.npy is not a \.npy file"):
         foreign.shards_of(spec(tmp_path / "x.npy"))
     np.save(tmp_path / "x.npy", np.zeros(9, np.uint16))
+    patch(tmp_path / "x.npy", 20, bytes(8))  # in the header, which numpy reads as Python
+    with pytest.raises(Refused, match=r"x\.npy is not a \.npy file"):
+        foreign.shards_of(spec(tmp_path / "x.npy"))
+    np.save(tmp_path / "x.npy", np.zeros(9, np.uint16))
     with pytest.raises(Refused, match=r"x\.npy has ids of type uint16; tokenised\.dtype says int32"):
         foreign.shards_of(spec(tmp_path / "x.npy", dtype="int32"))
 

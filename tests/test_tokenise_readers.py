@@ -138,6 +138,10 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(Missing, match=f"{name} cannot be read: "):
             read(path)
+    for name in ("none.jsonl.gz", "none.txt.zst"):
+        (tmp_path / name).touch()
+        with pytest.raises(Missing, match=f"{name} cannot be read: it is empty, so nothing is packed in it"):
+            read(tmp_path / name)
     (tmp_path / "b.jsonl.zst").write_bytes(content)
     with pytest.raises(Missing, match=r"b\.jsonl\.zst cannot be read: "):
         read(tmp_path / "b.jsonl.zst")

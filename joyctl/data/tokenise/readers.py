@@ -24,6 +24,8 @@ def documents(piece: Piece, column: str) -> Iterator[str]:
     Raises Missing with the file's name, and the line or row where there is one, for what is not what its name says.
     """
     name, packed = _kind(piece.path)
+    if packed and not piece.size and "://" not in piece.path:  # of a store the size may not be known
+        raise Missing(f"{piece.path} cannot be read: it is empty, so nothing is packed in it", hint=_HINT)
     if name.endswith(".parquet"):
         yield from _parquet(piece, column)
     elif name.endswith(".txt"):
