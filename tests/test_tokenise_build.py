@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from texts import BOS, EOS, documents, text_recipe, write_lines, write_tokenizer
 from tokenizers import Tokenizer
 
@@ -361,6 +362,19 @@ def test_a_glob_in_another_folder_is_another_setting(tmp_path: Path, monkeypatch
     built("y/first/*.jsonl")  # the same, elsewhere
     with pytest.raises(Refused, match=r"text\.files\[0\]  first/\*\.jsonl → second/\*\.jsonl"):
         built("x/second/*.jsonl")
+
+
+def test_a_folder_of_ones_own_is_no_url_and_may_be_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"a": str(write_lines(tmp_path / "a.jsonl", documents(20)))}
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match=f"{tmp_path} is in the way"):
+        build(text_recipe(tokenizer, texts, folder="."), tmp_path, processes=1)
+    for key in ("folder", "cache"):
+        with pytest.raises(ValidationError, match="is a URL; give a folder"):
+            text_recipe(tokenizer, texts, **{key: "s3://bucket/data"})
 
 
 def test_a_finished_folder_tells_which_of_its_inputs_have_changed(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def data_folder_for(recipe: Recipe, root: Path) -> Path:
     """Where a recipe's data lies: its own `data.folder`, or below `root` under a name that ends in 8 hex of what
     determines it."""
     if recipe.data.folder is not None:
-        return Path(recipe.data.folder).expanduser()
+        path = Path(recipe.data.folder).expanduser()
+        return path if path.name else path.absolute()  # `.`, beside which nothing can be named
     if recipe.data.tokenizer is not None:
         return root / f"{recipe.name}-{fingerprint(settings_of(recipe))[:8]}"
     return root / f"micro-world-{fingerprint(_settings(recipe))[:8]}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_data(data: Data) -> Iterator[Finding]:
-    """One of `world`, `tokenizer` and `folder`; the last two may stand together."""
+    """One of `world`, `tokenizer` and `folder`; the last two may stand together. Folders are of file systems."""
     if data.world is None and data.tokenizer is None and data.folder is None:
         message = (
             "no data; give 'world' (generate the micro-world), 'tokenizer' (build it from the sources) or 'folder'"
@@ -25,6 +25,9 @@ def check_data(data: Data) -> Iterator[Finding]:
     elif data.world is not None and data.tokenizer is not None:
         message = "'world' and 'tokenizer' are both given, but the micro-world has its own; set one of them to null"
         yield Finding(("tokenizer",), message, (("world",), ()))
+    for key in ("folder", "cache"):
+        if "://" in (getattr(data, key) or ""):
+            yield Finding((key,), "is a URL; give a folder of this machine, or of a disk that machines share")
 
 
 def check_text(text: Text) -> Iterator[Finding]:

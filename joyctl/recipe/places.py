@@ -20,7 +20,7 @@ def place_data(recipe: Recipe, beside: Path) -> Recipe:
     that does not begin like a path is a folder where there is one, and else a name on the hub. `data.folder` stays.
     """
     given = {"tokenizer": recipe.data.tokenizer and _folder_or_name(recipe.data.tokenizer, beside)}
-    if recipe.data.cache is not None and "://" not in recipe.data.cache:
+    if recipe.data.cache is not None:
         given["cache"] = str((beside / Path(recipe.data.cache).expanduser()).absolute())
     sources = {name: placed for name, source in recipe.sources.items() if (placed := _source(source, beside))}
     changed: dict[str, Any] = {}
