@@ -190,6 +190,24 @@ def test_a_glob_leaves_out_no_file_whatever_folder_it_lies_in(tmp_path: Path) ->
         plan_source("web", tokenised, "")
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ("[]", "files: an empty list; give text or a list of it"),
+        ("{a: b}", "files: a section is not text or a list of it"),
+        ("[null]", r"files\[0\]: empty; give text"),
+        ("[5]", r"files\[0\]: 5 is not text; put it in quotes"),
+        ("5", "files: 5 is not text; put it in quotes"),
+    ],
+)
+def test_what_is_no_name_of_files_is_told_in_their_words(tmp_path: Path, files: str, said: str) -> None:
+    recipe = tmp_path / "own.yaml"
+    for key in ("text", "tokenised"):
+        recipe.write_text(f"data: {{tokenizer: x}}\nsources:\n  a: {{category: code, {key}: {{files: {files}}}}}\n")
+        with pytest.raises(RecipeError, match=rf"own\.yaml:3:\d+ sources\.a\.{key}\.{said}\n"):
+            load_recipe(str(recipe))
+
+
 @pytest.mark.parametrize("key", ["text", "tokenised"])
 def test_two_stars_that_are_part_of_a_name_are_told_of_in_the_recipe(tmp_path: Path, key: str) -> None:
     recipe = tmp_path / "own.yaml"
