@@ -209,6 +209,16 @@ def test_a_killed_build_leaves_nothing_that_looks_finished_and_goes_on(
     assert not partial_of(final).exists()
 
 
+def test_half_a_shard_that_a_killed_process_left_takes_no_room(made: tuple[Recipe, DataFolder], tmp_path: Path) -> None:
+    recipe, _ = made
+    begin_build(recipe, tmp_path)
+    place = partial_of(data_folder_for(recipe, tmp_path)) / "sources" / "web"
+    place.mkdir(parents=True)
+    (place / ".train-00000.bin.abcdefgh").touch()
+    begin_build(recipe, tmp_path)
+    assert not list(place.iterdir())
+
+
 def test_a_build_that_only_lacks_its_name_gets_it(made: tuple[Recipe, DataFolder], tmp_path: Path) -> None:
     import shutil
 

@@ -71,6 +71,8 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     """
     assert recipe.data.tokenizer is not None
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("sources/*/.*"):  # half a shard, of a process that was killed; nobody is at work now
+        left.unlink(missing_ok=True)
     tokenizers.place_files(recipe.data.tokenizer, folder / "tokenizer")
     vocab_size = tokenizers.vocabulary(tokenizers.load(folder / "tokenizer"))
     digest = sha256_file(folder / "tokenizer" / tokenizers.TOKENIZER)
