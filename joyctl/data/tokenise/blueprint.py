@@ -114,15 +114,18 @@ def changed_inputs(recipe: Recipe, folder: Path) -> list[str]:
     built = folder / "tokenizer"
     given = Path(recipe.data.tokenizer or "").expanduser()
     digest = sha256_file(built / tokenizers.TOKENIZER)
+    try:
+        special = tokenizers.special(given)
+    except Missing:  # of the hub, or no longer here
+        special = tokenizers.special(built)
     for name, source in recipe.sources.items():
         if not _is_local(source):
             continue
         try:
-            special = tokenizers.special(given if (given / tokenizers.TOKENIZER).is_file() else built)
             now = inputs_digest(plan_source(name, source, _determining(digest, special, recipe, source)))
-        except (Missing, OSError):
+            then = json.loads((folder / "sources" / name / SIDECAR).read_bytes()).get("inputs")
+        except (Missing, OSError, ValueError):
             continue
-        then = json.loads((folder / "sources" / name / SIDECAR).read_bytes()).get("inputs")
         if then is not None and then != now:
             found.append(name)
     return found
