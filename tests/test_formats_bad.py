@@ -179,6 +179,12 @@ def test_flat_ids_need_their_type_told(tmp_path: Path) -> None:
         foreign.shards_of(spec(tmp_path / "x.bin"))
 
 
+def restore(path: Path) -> None:
+    """Another file with the time that it had where it comes from: before that of its index."""
+    patch(path, 0, b"\x07")
+    os.utime(path, (1, 1))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A source of a Megatron pair and an npy."""
@@ -197,6 +203,7 @@ def folder(tmp_path: Path) -> Path:
         (lambda d: cut(d / "y.npy", 2), r"y\.npy has 166 bytes; it had 168 when its digest was made"),
         (lambda d: patch(d / "y.npy", 140, b"\x07"), r"y\.npy changed since the digest was made"),
         (lambda d: patch(d / IDX, HEAD, b"\x07"), r"x\.bin or .*x\.idx changed since the digest was made"),
+        (lambda d: restore(d / BIN), r"x\.bin or .*x\.idx changed since the digest was made"),
     ],
 )
 def test_a_file_that_is_gone_or_changed_since_its_digest_was_made(folder: Path, spoil: Spoil, said: str) -> None:
