@@ -76,8 +76,14 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        from joyctl.store.files import DENIED
+
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what, remedy = "no space left", "Make room; the same command goes on."
+        elif error.errno in DENIED and error.filename:
+            what, remedy = "no access", "Ask for it, or name another place; the same command goes on."
+        else:
             raise
         where = f" at {error.filename}" if error.filename else ""
-        typer.echo(f"no space left{where}: {error.strerror}\nMake room; the same command goes on.", err=True)
+        typer.echo(f"{what}{where}: {error.strerror}\n{remedy}", err=True)
         sys.exit(Missing.exit_code)
