@@ -169,6 +169,11 @@ def test_a_category_that_is_full_is_an_error() -> None:
     )
 
 
+def test_a_recipe_of_one_duration_and_no_drops_has_caps_too() -> None:
+    shares = resolve(two_level(caps={"books": 2}, phase={"durations": [0.3], "drop_at": []}), SIZES)
+    assert shares == resolve(two_level(caps={"books": 2}), SIZES)
+
+
 def test_a_cap_that_leaves_a_source_nothing_is_an_error() -> None:
     with pytest.raises(RecipeError, match=r"sources\.books\.max_epochs: leaves it less than 1/65,536 of mixes\.base"):
         resolve(two_level(caps={"books": 0.0007}), SIZES)

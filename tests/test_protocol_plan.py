@@ -136,11 +136,34 @@ def test_a_stretch_of_trunk_on_disk_too_short_for_the_average_is_a_recipe_error(
         plan(r, [point(r)], Grid(durations=DURATIONS), facts(), cuts)
 
 
-@pytest.mark.parametrize("key", ["phase.lr", "phase.average", "phase.average.last"])
-def test_a_protocol_cannot_be_swept(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "phase"),
+    [
+        ("phase.lr", {"lr": "redecay"}),
+        ("phase.average", {"average": AVERAGE}),
+        ("phase", {"lr": "redecay"}),
+    ],
+)
+def test_a_protocol_cannot_be_swept(key: str, phase: dict[str, Any]) -> None:
     r = recipe()
+    points = [point(r, {key: "x"}), point(recipe(phase={**PHASE, **phase}), {key: "y"})]
     with pytest.raises(RecipeError, match=rf"override '{key}=...' {key}: cannot be swept: a table never mixes"):
-        plan(r, [point(r, {key: "x"})], Grid(durations=DURATIONS), facts())
+        plan(r, points, Grid(durations=DURATIONS), facts())
+
+
+def test_nor_can_what_says_how_the_lr_rises_after_a_base() -> None:
+    base = BaseSpec(kind="hf", path="/b", step=500, sha256="0")
+
+    def swept(key: str, **changes: Any) -> None:
+        each = [recipe(base={"hf": "/b", "step": 500}), recipe(**{"base": {"hf": "/b", "step": 500}, **changes})]
+        points = [point(r, {key: str(i)}) for i, r in enumerate(each)]
+        plan(each[0], points, Grid(durations=DURATIONS), facts(), base=base)
+
+    with pytest.raises(RecipeError, match=r"base\.rewarm: cannot be swept: a table never mixes protocols"):
+        swept("base.rewarm", base={"hf": "/b", "step": 500, "rewarm": 10})
+    with pytest.raises(RecipeError, match=r"optimizer\.betas: changes over how many steps .* set base\.rewarm"):
+        swept("optimizer.betas", optimizer={"lr": 0.005, "betas": [0.9, 0.99]})
+    swept("optimizer.lr", optimizer={"lr": 0.006})
 
 
 @pytest.mark.parametrize(

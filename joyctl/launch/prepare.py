@@ -9,9 +9,10 @@ from pathlib import Path
 from joyctl.campaign.categories import outline
 from joyctl.campaign.compare import Decision, Work, compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
-from joyctl.campaign.plan import Plan, plan, wanted_variants
+from joyctl.campaign.plan import Plan, plan
 from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.spec import RunSpec
+from joyctl.campaign.wanted import wanted_variants
 from joyctl.data.build import build
 from joyctl.data.folder import DataFolder
 from joyctl.data.stated import lacks_data, nothing_to_train_on, stated_folder
