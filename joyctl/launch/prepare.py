@@ -201,9 +201,14 @@ def _changes(changes: Sequence[tuple[str, str, str]]) -> str:
 
 
 def replace_drifted(prepared: Prepared) -> Path:
-    """Set aside everything that was made with other settings, whole trunks together; gives the new place."""
+    """Set aside everything that was made with other settings, whole trunks together; gives the new place.
+
+    Of a run that was only scored with others these are its scores: what was trained and exported is the same and stays.
+    """
     refused = prepared.work.refused
     trunks = {"/".join(name.split("/")[:2]) for name in refused if name.startswith("trunk/")}
     runs = {name for name in refused if not name.startswith("trunk/")}
+    scored = sorted(name for name in runs if all(key.startswith("eval.") for key, _, _ in refused[name].changes))
     runs |= {f"runs/{run.id}" for run in _of_other_protocol(prepared)}
-    return set_aside(prepared.folder, sorted(trunks | runs))
+    scores = [f"{name}/{part}" for name in scored for part in layout.SCORES]
+    return set_aside(prepared.folder, [*sorted((trunks | runs) - {*scored}), *scores])
