@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recipes_for_tests import SUITE, facts, point, recipe
 
 from joyctl.campaign.compare import Found, compare
-from joyctl.campaign.grid import Grid, Point
+from joyctl.campaign.grid import Grid, Point, Probe
 from joyctl.campaign.plan import Plan, chain, parameters, plan
 from joyctl.campaign.spec import RunSpec, Stage
 from joyctl.data.ledger import source_use
@@ -172,6 +172,10 @@ def test_points_that_leave_the_trunk_as_it_is_for_each_other_share_one() -> None
         (Grid(drops=(("web", "math", "code", "facts"),), drop_at=(0.2,)), "nothing to train on"),
         (Grid(durations=(0.0001,)), "--durations or --at: 0.01 % of 1,000 steps rounds to no step at all"),
         (Grid(drops=(("math",),), drop_at=(0.9999,)), "99.99 % of 1,000 steps rounds to all of them"),
+        (
+            Grid(probes=(Probe("math", 0.1234561), Probe("math", 0.1234563)), probe_at=(0.2,)),
+            "run add-math-12.3456-20: two of what is asked for would have this name",
+        ),
         (Grid(durations=(0.2, 0.2001)), "20.01 % of 1,000 steps rounds to 200, as 20 % does"),
         (
             Grid(drops=(("code", "facts", "math"),), drop_at=(0.004,), policy="shrink"),

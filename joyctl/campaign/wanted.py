@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from joyctl.campaign.categories import Shares
@@ -25,20 +26,28 @@ def phase_steps(variant: Variant, whole: int) -> int:
     return round(variant.length * whole)
 
 
-def wanted_variants(point: Point, grid: Grid, shares: Shares) -> list[Variant]:
-    """The variants of one recipe with these mixes. Raises RecipeError for a grid that the recipe cannot serve."""
+def wanted_variants(point: Point, grid: Grid, shares: Shares, *, outlined: bool = False) -> list[Variant]:
+    """The variants of one recipe with these mixes. Raises RecipeError for a grid that the recipe cannot serve.
+
+    With `outlined` the shares are those of `categories.outline`: they do not tell by how much a phase shrinks.
+    """
     wanted = list(variants(point, grid, shares))
     training, average = point.recipe.training, point.recipe.phase.average
     if problems := [*_durations(training, wanted)]:
         raise RecipeError(problems)
+    names = Counter(variant.name for variant in wanted)
     for variant in wanted:
+        if names[variant.name] > 1:
+            message = "two of what is asked for would have this name; give per cent with fewer digits"
+            raise RecipeError([Problem(f"run {variant.name}:", "", message)])
         if len(variant.name) > _LONGEST:
             message = f"its name would have {len(variant.name)} characters, a folder's has at most {_LONGEST}; "
             message += "sweep fewer keys at once, or single weights in place of whole mixes"
             raise RecipeError([Problem(f"run {variant.name}:", "", message)])
         if not variant.duration:
             continue
-        steps = phase_steps(variant, training.steps - branch_step(training, variant.duration))
+        steps = training.steps - branch_step(training, variant.duration)
+        steps = steps if outlined else phase_steps(variant, steps)
         if not steps:
             message = f"{variant.name} would be left without a step; give a longer duration, or another policy"
             raise RecipeError([Problem(f"--policy {variant.policy}", "", message)])

@@ -67,7 +67,7 @@ def prepare(
         raise RecipeError([problem])
     require_one_base(points)
     for point in points:  # what is wrong is said before anything is made
-        wanted_variants(point, grid, outline(point.recipe))
+        wanted_variants(point, grid, outline(point.recipe), outlined=True)
         if point.suite is not None:
             require_datasets(point.suite, point.benchmarks)
     base = identify_base(recipe)
