@@ -186,7 +186,7 @@ def test_a_folder_that_may_not_be_written_to_is_one_message(
     monkeypatch.setattr(sys, "argv", ["joyctl", "data", "build", str(recipe), "--data", "/shared/data"])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == 6 and "no access at /shared/data: Permission denied\n" in capsys.readouterr().err
+    assert ended.value.code == 6 and "/shared/data cannot be used: Permission denied\n" in capsys.readouterr().err
 
 
 def test_changed_texts_of_a_finished_folder_are_told_of(tmp_path: Path) -> None:

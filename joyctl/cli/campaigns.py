@@ -78,7 +78,8 @@ def plan(
     found_cluster, loaded = load_cluster_file(cluster), load(asked)
     require_fit(found_cluster, (point.recipe for point in loaded.points))
     _show(prepare_asked(loaded, asked, planning=True), asked, found_cluster.value, every=every, audit=audit)
-    gc.freeze()  # nor does the end of the process look through them
+    if "torch" not in sys.modules:  # a base was read: its bindings would report as leaked what nobody looks through
+        gc.freeze()  # nor does the end of the process look through them
 
 
 def sweep(

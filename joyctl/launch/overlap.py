@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from joyctl.data.sidecar import AGAIN, SIDECAR, read_sidecar
 from joyctl.data.work import Watch, run_here
 from joyctl.errors import Missing
 from joyctl.evals.items import gathered, name_of
+from joyctl.store.files import DENIED
 
 ALONE = 20_000_000
 """So many tokens one process looks through in less time than others take to start."""
@@ -70,7 +70,7 @@ def _allowed(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in DENIED:
             raise
         path = Path(error.filename or folder)
         kept = path.is_relative_to(folder)
