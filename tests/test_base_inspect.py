@@ -80,6 +80,10 @@ def cut(path: Path, share: float) -> None:
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing shard": (lambda f: shard(f).unlink(), "1 of 1 files are missing: __0_0.distcp"),
     "truncated shard": (lambda f: cut(shard(f), 0.9), "1 of 1 files are cut short: __0_0.distcp has"),
+    "zeroed shard": (
+        lambda f: shard(f).write_bytes(bytes(shard(f).stat().st_size)),
+        "damaged: train_state.step cannot",
+    ),
     "no metadata": (lambda f: (f / ".metadata").unlink(), "has no .metadata"),
     "empty metadata": (lambda f: cut(f / ".metadata", 0), "is torn"),
     "foreign metadata": (lambda f: (f / ".metadata").write_text("{}"), "is torn"),
@@ -102,6 +106,10 @@ def test_metadata_torn_anywhere_is_seen(copy: Path, data: Path) -> None:
         (copy / ".metadata").write_bytes(whole[:length])
         with pytest.raises(Refused, match="torn"):
             dcp_step(copy)
+    (copy / ".metadata").write_bytes(whole)
+    shard(copy).write_bytes(bytes(shard(copy).stat().st_size))
+    with pytest.raises(Refused, match=r"is damaged: train_state\.step cannot be read"):
+        dcp_step(copy)
 
 
 def test_another_step(stocks: Path, data: Path) -> None:
@@ -224,6 +232,20 @@ def test_a_hugging_face_folder_of_the_recipes_shape_passes_in_every_point(llama:
     found = inspect(llama, data, kind="hf")
     assert [f.check for f in found] == ["base model", "base weights", "base tensors", "base tokenizer"]
     assert all(finding.ok for finding in found)
+
+
+def test_a_hugging_face_folder_without_tokenizer_json_has_it_elsewhere(llama: Path, data: Path, tmp_path: Path) -> None:
+    from recipes_for_tests import recipe
+
+    from joyctl.launch.bases import identify_base
+
+    folder = Path(shutil.copytree(llama, tmp_path / "llama"))
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")  # as older folders have it
+    failed = the_failed(inspect(folder, data, kind="hf"))
+    assert "does not exist" in failed.said and "base.tokenizer" in (failed.remedy or "")
+    assert all(finding.ok for finding in inspect(folder, data, kind="hf", tokenizer=data / "tokenizer"))
+    found = identify_base(recipe(base=Base(hf=str(folder), step=9, tokenizer=str(data / "tokenizer"))))
+    assert found is not None and found.tokenizer == str(data / "tokenizer")
 
 
 CONFIGS: dict[str, tuple[dict[str, Any], str]] = {

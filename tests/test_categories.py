@@ -16,6 +16,7 @@ from joyctl.campaign.grid import Grid, Probe
 from joyctl.campaign.mixture import normalise
 from joyctl.campaign.plan import Plan, plan
 from joyctl.campaign.spec import BaseSpec
+from joyctl.campaign.wanted import wanted_variants
 from joyctl.data.ledger import source_use
 from joyctl.errors import RecipeError
 from joyctl.recipe.types import Recipe
@@ -167,6 +168,19 @@ def test_a_category_that_is_full_is_an_error() -> None:
         "max_epochs leaves room for 5.7 %\n1 error, nothing was changed.\n"
         "Lower its weight, raise max_epochs, or ask for shorter durations."
     )
+
+
+def test_a_recipe_of_one_duration_and_no_drops_has_caps_too() -> None:
+    shares = resolve(two_level(caps={"books": 2}, phase={"durations": [0.3], "drop_at": []}), SIZES)
+    assert shares == resolve(two_level(caps={"books": 2}), SIZES)
+
+
+def test_before_sizes_are_known_nothing_is_said_of_how_far_a_phase_shrinks() -> None:
+    average = {"last": 2, "every": 80}
+    of = two_level(phase={"durations": [0.1], "drop_at": [0.1], "average": average})
+    grid = Grid(drops=(("books",),), drop_at=(0.1,), policy="shrink")  # books are 1/9 of the domain's tokens, not 1/3
+    (last,) = wanted_variants(point(of), grid, outline(of), outlined=True)[-1:]
+    assert last.name == "drop-books-10-shrink" and planned(of, grid).runs[-1].end_step == 900 + 92
 
 
 def test_a_cap_that_leaves_a_source_nothing_is_an_error() -> None:

@@ -16,12 +16,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from recipes_for_tests import recipe
 
+from joyctl.cli.main import main
 from joyctl.data import build as building
+from joyctl.data import heldouttasks
 from joyctl.data.build import build, data_folder_for
 from joyctl.data.folder import DataFolder, open_folder, tokens
+from joyctl.data.heldouttasks import refresh_heldout
 from joyctl.data.world import corpus
+from joyctl.data.world.tasks import refresh_tasks
 from joyctl.errors import Missing, RecipeError, Refused
 
 GOLDEN_SHA256 = "24f618852d1a10c6064a973d2189538acfcc7fa0f9e9f47e7b6ce973581bda5c"
@@ -141,6 +146,30 @@ def test_a_moved_folder_names_its_own_items(copy: Path, built: DataFolder) -> No
     assert str(copy) in (copy / "tasks" / "heldout_web.yaml").read_text()
 
 
+def test_a_task_file_names_its_items_in_any_letters(tmp_path: Path) -> None:
+    import datasets
+
+    folder = tmp_path / 'a "Größe" 🙂 [1]'
+    (folder / "sources" / "web").mkdir(parents=True)
+    (folder / "sources" / "web" / "heldout.jsonl").touch()
+    refresh_heldout(folder)
+    refresh_tasks(folder)
+    for name, items in (("heldout_web", "sources/web/heldout.jsonl"), ("micro_math", "tasks/math.jsonl")):
+        (folder / items).write_text(json.dumps({"text": name}))
+        task = yaml.safe_load((folder / "tasks" / f"{name}.yaml").read_text(encoding="utf-8"))
+        rows = datasets.load_dataset("json", **task["dataset_kwargs"], split="test", streaming=True)
+        assert [row["text"] for row in rows] == [name]
+
+
+def test_a_moved_folder_that_may_not_be_written_to_is_one_message(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path, _: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(heldouttasks, "write_text", denied)
+    with pytest.raises(Missing, match=r"moved/tasks/\w+\.yaml names another place .* Permission denied"):
+        open_folder(copy)
+
+
 def test_what_is_missing_is_said_with_a_remedy(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(Missing, match="does not exist") as caught:
         open_folder(tmp_path / "nothing")
@@ -166,6 +195,25 @@ def test_data_of_ones_own_is_opened_where_it_lies(built: DataFolder, tmp_path: P
     assert build(recipe(data={"folder": str(built.path)}), tmp_path) == built
     with pytest.raises(Missing):
         build(recipe(data={"folder": str(tmp_path / "nothing")}), tmp_path)
+
+
+def test_the_status_of_a_world_is_whether_it_is_there(
+    built: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["joyctl", "data", "status", "tiny", "--data", str(built.path.parent)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"{built.path.name}-build: finished\n")
+    sys.argv[-1] = str(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 6 and "Begin it: joyctl data build RECIPE" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_taken_as_it_is_is_not_told_to_be_built(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match=r"data\.folder alone is taken as it is") as caught:
+        build(recipe(data={"folder": str(tmp_path / "nothing")}), tmp_path)
+    assert "Make it: joyctl data build" not in str(caught.value)
 
 
 def test_something_else_in_the_way_is_left_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from joyctl.campaign.compare import compare
 from joyctl.campaign.grid import Grid
 from joyctl.campaign.plan import Plan, plan
 from joyctl.campaign.spec import RunSpec
-from joyctl.errors import Refused
+from joyctl.errors import Missing, Refused
 from joyctl.evals.answers import ANSWERS
 from joyctl.launch.disk import find, last_metrics, set_aside, trunk_cuts, write_plan
 from joyctl.store import layout
@@ -151,3 +151,7 @@ def test_a_campaign_is_held_by_one_process(tmp_path: Path) -> None:
         pass
     with campaign_lock(tmp_path):
         pass
+    (tmp_path / "file").touch()
+    for folder, why in (("file", "File exists"), ("file/small", "Not a directory")):
+        with pytest.raises(Missing, match=f"{folder} cannot be made: {why}"), campaign_lock(tmp_path / folder):
+            pass

@@ -93,8 +93,6 @@ def test_the_folder_holds_what_a_hugging_face_folder_holds(trained, tokenizer: P
 
 
 def test_nothing_is_left_when_it_fails(trained, tokenizer: Path, tmp_path: Path) -> None:
-    from torch.distributed.checkpoint import CheckpointException
-
     from joyctl.train.export import export_model
 
     spec, checkpoint = trained
@@ -103,7 +101,7 @@ def test_nothing_is_left_when_it_fails(trained, tokenizer: Path, tmp_path: Path)
         changed = spec.model_copy(update={"model": too_small})
         export_model(changed, checkpoint, tmp_path / "hf", tokenizer=tokenizer, card="")
     wider = Model(**{**spec.model.model_dump(), "dim": 64})
-    with pytest.raises(CheckpointException, match="Size mismatch"):
+    with pytest.raises(Refused, match="Size mismatch"):
         changed = spec.model_copy(update={"model": wider})
         export_model(changed, checkpoint, tmp_path / "hf", tokenizer=tokenizer, card="")
     assert list(tmp_path.iterdir()) == []

@@ -81,6 +81,7 @@ def swap(index: Path) -> None:
         (lambda d: cut(d / f"{DS}.index", 3), r"x\.ds\.index has .* bytes; the ends of documents have 8 each"),
         (lambda d: patch(d / f"{DS}.index", 8, bytes(8)), r"x\.ds\.index: a document ends before it begins"),
         (lambda d: (d / f"{DS}.metadata").write_text("gpt2"), r"x\.ds\.metadata is not datatrove's"),
+        (lambda d: (d / f"{DS}.metadata").write_bytes(b"\xff\n1"), r"x\.ds\.metadata is not datatrove's"),
         (lambda d: (d / f"{DS}.metadata").write_text(f"gpt2|3\n{TOKENS}\n"), r"x\.ds\.metadata: ids of 3 bytes"),
         (lambda d: (d / f"{DS}.metadata").write_text(f"gpt2|4\n{TOKENS}\n"), r"x\.ds has .* of uint32, which take"),
     ],
@@ -132,6 +133,10 @@ def test_an_npy_that_is_cut_short_or_none_at_all(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"x\.npy is not a \.npy file"):
         foreign.shards_of(spec(tmp_path / "x.npy"))
     np.save(tmp_path / "x.npy", np.zeros(9, np.uint16))
+    patch(tmp_path / "x.npy", 20, bytes(8))  # in the header, which numpy reads as Python
+    with pytest.raises(Refused, match=r"x\.npy is not a \.npy file"):
+        foreign.shards_of(spec(tmp_path / "x.npy"))
+    np.save(tmp_path / "x.npy", np.zeros(9, np.uint16))
     with pytest.raises(Refused, match=r"x\.npy has ids of type uint16; tokenised\.dtype says int32"):
         foreign.shards_of(spec(tmp_path / "x.npy", dtype="int32"))
 
@@ -174,6 +179,12 @@ def test_flat_ids_need_their_type_told(tmp_path: Path) -> None:
         foreign.shards_of(spec(tmp_path / "x.bin"))
 
 
+def restore(path: Path) -> None:
+    """Another file with the time that it had where it comes from: before that of its index."""
+    patch(path, 0, b"\x07")
+    os.utime(path, (1, 1))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A source of a Megatron pair and an npy."""
@@ -192,6 +203,7 @@ def folder(tmp_path: Path) -> Path:
         (lambda d: cut(d / "y.npy", 2), r"y\.npy has 166 bytes; it had 168 when its digest was made"),
         (lambda d: patch(d / "y.npy", 140, b"\x07"), r"y\.npy changed since the digest was made"),
         (lambda d: patch(d / IDX, HEAD, b"\x07"), r"x\.bin or .*x\.idx changed since the digest was made"),
+        (lambda d: restore(d / BIN), r"x\.bin or .*x\.idx changed since the digest was made"),
     ],
 )
 def test_a_file_that_is_gone_or_changed_since_its_digest_was_made(folder: Path, spoil: Spoil, said: str) -> None:

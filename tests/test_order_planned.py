@@ -65,7 +65,9 @@ def campaigns(draw: st.DrawFn) -> Asked:
     drops = [(name,) for name in upsampled] if len(upsampled) > 1 else []
     durations = draw(st.lists(st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.615]), min_size=1, max_size=2, unique=True))
     base_step = draw(st.none() | st.integers(1, round(STEPS * (1 - max(durations)))))
-    policies = ["renormalise", "shrink"]
+    left = min((1 - upsampled[name] / sum(upsampled.values()) for (name,) in drops), default=1.0)
+    # A phase that shrinks to nothing is refused.
+    policies = ["renormalise", *(["shrink"] if left * min(durations) * STEPS >= 1 else [])]
     return Asked(
         base=draw(weights),
         upsampled=upsampled,

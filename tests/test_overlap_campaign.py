@@ -26,10 +26,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_finding_is_told_and_stops_nothing(place: Path) -> None:
-    first = joyctl(place, "sweep", "own.yaml")
+    first = joyctl(place, "sweep", "own.yaml", "eval.limit=3")
     assert first.returncode == 0, first.stderr
     assert "overlap: 1 of 2 test items found in a, b\n  ! short: 1 of 2 in b 1\n" in first.stderr
-    assert "joyctl data overlap own.yaml --show 5" in first.stderr
+    assert "joyctl data overlap own.yaml eval.limit=3 --show 5" in first.stderr
     assert first.stderr.index("overlap:") < first.stderr.index("train"), "before anything is trained"
     kept = list((place / "data").glob("*/overlap/*.json"))
     assert len(kept) == 1
@@ -52,6 +52,29 @@ def test_benchmarks_that_are_not_there_are_named(place: Path) -> None:
     finally:
         task.write_text(before)
     assert told.returncode == 6 and "task short does not load" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_a_training_split_without_answers_is_no_obstacle_and_a_broken_item_is_named(place: Path) -> None:
+    """Nothing is scored on a training split, so nobody has seen to it that a prompt can be made of it."""
+    task, items = place / "suites/task.yaml", place / "suites/items.jsonl"
+    before, there = task.read_text(), items.read_text()
+    train = place / "suites/train.jsonl"
+    answers = [{"question": "a", "choices": None, "answer": None}, {"question": LEAK, "choices": ["x"], "answer": 0}]
+    train.write_text("".join(json.dumps(each) + "\n" for each in answers))
+    assert joyctl(place, "data", "build", "own.yaml").returncode == 0
+    task.write_text(before.replace("data_files: {", f"data_files: {{train: {train}, "))
+    try:
+        told = joyctl(place, "data", "overlap", "own.yaml", "--json")
+        items.write_text(there + json.dumps(answers[0]) + "\n")
+        broken = joyctl(place, "data", "overlap", "own.yaml")
+    finally:
+        task.write_text(before)
+        items.write_text(there)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)["items"]["short"]
+    assert found["n"] == 2 and found["train"]["n"] == 2 and found["train"]["found"][0]["doc_id"] == 1
+    assert broken.returncode == 6 and "task short: document 2 makes no prompt" in broken.stderr
+    assert "Traceback" not in broken.stderr
 
 
 def test_a_recipe_without_data_or_tasks_is_told_so(place: Path) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from texts import write_tokenizer
 
+from joyctl.data.folder import DataFolder, SourceFacts, tokenizer_digest
 from joyctl.data.overlap.findings import (
     Findings,
     FoundItem,
@@ -25,6 +29,9 @@ from joyctl.data.overlap.work import Looking, begin, open_work
 from joyctl.data.tokenizers import load
 from joyctl.data.work import do_parts, longest_first, run_here
 from joyctl.errors import Missing, Refused
+from joyctl.evals.items import _make as make_items
+from joyctl.launch.overlap import begin_check
+from joyctl.launch.overlap import look as look_through
 
 PLAYS = [f"scene {i}: " + " ".join(f"w{(i * 31 + k * k) % 977}" for k in range(60)) for i in range(40)]
 LEAK = "a leak of exactly fourteen words that no play of any kind would ever hold"
@@ -149,6 +156,18 @@ def test_a_source_that_changes_meanwhile_is_refused(folder: Path) -> None:
         open_work(looking.folder).parts()
 
 
+def test_a_source_whose_file_is_cut_short_is_not_taken_for_all_of_it(folder: Path) -> None:
+    sources = two_sources(folder)
+    path = folder / "sources" / "web" / "train.bin"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 4 * 2])
+    with pytest.raises(Missing, match=r"source web of .* has [\d,]+ tokens, not [\d,]+\n.*build RECIPE"):
+        look(folder, sources)
+    assert not list((folder / "overlap").glob("parts/*")), "nothing is kept of it"
+    path.write_bytes(whole)
+    assert {item.doc_id for item in look(folder, sources).items["quiz"].found} == {0, 1}
+
+
 def test_what_is_damaged_is_named(folder: Path) -> None:
     looking = check(folder, two_sources(folder))
     run_here(looking, 1)
@@ -234,6 +253,50 @@ def test_words_that_do_not_count_still_make_a_run_longer(folder: Path) -> None:
     match = found.sources["web"]
     assert (found.doc_id, match.n, match.text) == (1, 13, f"{rule} {own[1]}"), "thirteen words of which nine are shared"
     assert match.share < 0.5
+
+
+def test_a_check_whose_beginning_is_damaged_begins_anew(folder: Path) -> None:
+    sources = two_sources(folder)
+    found = look(folder, sources)
+    (check(folder, sources).folder / "asked.json").write_text("{")
+    assert look(folder, sources) == found
+
+
+def test_a_source_or_tokenizer_that_is_not_the_data_folders_is_named_with_what_to_do(folder: Path) -> None:
+    two_sources(folder)
+    data = DataFolder(folder, {"web": SourceFacts(9, 1, "of before")}, "tokenizer", 258, "tasks", "all")
+    with pytest.raises(Missing, match=r"web/source.json describes other tokens than .*DATA.json\n.*build RECIPE"):
+        begin_check([], data, ["web"])
+    with pytest.raises(Missing, match=r"tokenizer is not the one that the tokens were made with"):
+        begin_check([], data, [])
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_data_folder_that_cannot_be_written_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    looking = check(folder, two_sources(folder))
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(folder / "overlap" / "parts"))
+
+    monkeypatch.setattr("joyctl.launch.overlap.gathered", refused)
+    monkeypatch.setattr("joyctl.data.overlap.work.write_text", refused)
+    data = DataFolder(folder, {}, tokenizer_digest(folder), 258, "tasks", "all")
+    for act in (lambda: begin_check([], data, []), lambda: look_through(looking)):
+        with pytest.raises(Missing, match=rf"cannot be kept in .*overlap: {os.strerror(number)}"):
+            act()
+
+
+def test_who_gathers_items_for_somebody_who_is_gone_keeps_them_without_a_word(folder: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    ours.close()
+    try:
+        make_items([], folder / "kept.json", theirs)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (folder / "kept.json").is_file()
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recipes_for_tests import SUITE, facts, point, recipe
 
 from joyctl.campaign.compare import Found, compare
-from joyctl.campaign.grid import Grid, Point
+from joyctl.campaign.grid import Grid, Point, Probe
 from joyctl.campaign.plan import Plan, chain, parameters, plan
 from joyctl.campaign.spec import RunSpec, Stage
 from joyctl.data.ledger import source_use
@@ -149,13 +149,38 @@ def test_a_swept_key_of_the_trunk_gets_a_trunk_of_its_own() -> None:
     assert p.segment("runs/upsample-10,optimizer.lr=0.01/s0").parent == "trunk/s0,optimizer.lr=0.01/800-900"
 
 
+def test_a_name_that_no_folder_can_have_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(RecipeError, match=r"its name would have 256 characters, a folder's has at most 255; sweep"):
+        planned(Grid(durations=(0.1,)), [point(recipe(), {"mixes.upsampled": "1" * 228})])
+
+
+def test_points_that_leave_the_trunk_as_it_is_for_each_other_share_one() -> None:
+    def at(eps: float) -> Point:
+        return point(recipe(optimizer={"name": "lionw", "lr": 1e-3, "eps": eps}), {"optimizer.eps": str(eps)})
+
+    p = planned(Grid(durations=(0.1,)), [at(1e-8), at(1e-6)])  # LionW has no eps
+    assert {s.parent for s in p.segments if s.id.startswith("runs/")} == {"trunk/s0,optimizer.eps=1e-08/800-900"}
+    assert len({s.id.rpartition("/")[0] for s in p.segments if s.id.startswith("trunk/")}) == 1
+    assert [r.id for r in p.runs if not r.duration] == [f"control,optimizer.eps={e}/s0" for e in ("1e-08", "1e-06")]
+
+
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
         (Grid(drops=(("maht",),), drop_at=(0.2,)), "--drop maht unknown source 'maht'; did you mean 'math'?"),
         (Grid(drops=(("math",),), drop_at=(0.2,), policy="replace:wb"), "unknown source 'wb'"),
         (Grid(drops=(("web", "math", "code", "facts"),), drop_at=(0.2,)), "nothing to train on"),
-        (Grid(durations=(0.0001,)), "rounds to no step"),
+        (Grid(durations=(0.0001,)), "--durations or --at: 0.01 % of 1,000 steps rounds to no step at all"),
+        (Grid(drops=(("math",),), drop_at=(0.9999,)), "99.99 % of 1,000 steps rounds to all of them"),
+        (
+            Grid(probes=(Probe("math", 0.1234561), Probe("math", 0.1234563)), probe_at=(0.2,)),
+            "run add-math-12.3456-20: two of what is asked for would have this name",
+        ),
+        (Grid(durations=(0.2, 0.2001)), "20.01 % of 1,000 steps rounds to 200, as 20 % does"),
+        (
+            Grid(drops=(("code", "facts", "math"),), drop_at=(0.004,), policy="shrink"),
+            "--policy shrink drop-code+facts+math-0.4-shrink would be left without a step",
+        ),
     ],
 )
 def test_a_grid_the_recipe_cannot_serve_is_a_recipe_error(grid: Grid, message: str) -> None:

@@ -24,6 +24,8 @@ from joyctl.errors import RecipeError, Refused
 from joyctl.launch.disk import find, write_plan
 from joyctl.launch.prepare import Prepared, drifted, refuse_drift, replace_drifted
 from joyctl.recipe.types import Average
+from joyctl.store import layout
+from joyctl.store.files import write_json
 from joyctl.store.fingerprint import fingerprint
 
 DURATIONS = (0.1, 0.2, 0.3)
@@ -136,11 +138,34 @@ def test_a_stretch_of_trunk_on_disk_too_short_for_the_average_is_a_recipe_error(
         plan(r, [point(r)], Grid(durations=DURATIONS), facts(), cuts)
 
 
-@pytest.mark.parametrize("key", ["phase.lr", "phase.average", "phase.average.last"])
-def test_a_protocol_cannot_be_swept(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "phase"),
+    [
+        ("phase.lr", {"lr": "redecay"}),
+        ("phase.average", {"average": AVERAGE}),
+        ("phase", {"lr": "redecay"}),
+    ],
+)
+def test_a_protocol_cannot_be_swept(key: str, phase: dict[str, Any]) -> None:
     r = recipe()
+    points = [point(r, {key: "x"}), point(recipe(phase={**PHASE, **phase}), {key: "y"})]
     with pytest.raises(RecipeError, match=rf"override '{key}=...' {key}: cannot be swept: a table never mixes"):
-        plan(r, [point(r, {key: "x"})], Grid(durations=DURATIONS), facts())
+        plan(r, points, Grid(durations=DURATIONS), facts())
+
+
+def test_nor_can_what_says_how_the_lr_rises_after_a_base() -> None:
+    base = BaseSpec(kind="hf", path="/b", step=500, sha256="0")
+
+    def swept(key: str, **changes: Any) -> None:
+        each = [recipe(base={"hf": "/b", "step": 500}), recipe(**{"base": {"hf": "/b", "step": 500}, **changes})]
+        points = [point(r, {key: str(i)}) for i, r in enumerate(each)]
+        plan(each[0], points, Grid(durations=DURATIONS), facts(), base=base)
+
+    with pytest.raises(RecipeError, match=r"base\.rewarm: cannot be swept: a table never mixes protocols"):
+        swept("base.rewarm", base={"hf": "/b", "step": 500, "rewarm": 10})
+    with pytest.raises(RecipeError, match=r"optimizer\.betas: changes over how many steps .* set base\.rewarm"):
+        swept("optimizer.betas", optimizer={"lr": 0.005, "betas": [0.9, 0.99]})
+    swept("optimizer.lr", optimizer={"lr": 0.006})
 
 
 @pytest.mark.parametrize(
@@ -207,6 +232,23 @@ def test_a_campaign_on_disk_is_not_gone_on_with_under_another_protocol(tmp_path:
     after = prepared(tmp_path, anew.plan)
     refuse_drift(after, "joyctl sweep")
     assert not drifted(after)
+
+
+def test_what_was_only_scored_with_other_settings_keeps_its_training(tmp_path: Path) -> None:
+    old, new = (planned(Grid(durations=(0.2,)), {}, eval={"limit": limit}) for limit in (4, 5))
+    write_plan(tmp_path, old, "joyctl sweep", {})
+    for segment in old.segments:
+        write_json(layout.marker(tmp_path / segment.id, "train"), {})
+    for run in old.runs:
+        for stage in run.stages:
+            write_json(layout.marker(layout.run_folder(tmp_path, run.id), stage), {})
+    assert set(prepared(tmp_path, new).work.refused) == {"runs/control/s0", "runs/upsample-20/s0"}
+    aside = replace_drifted(prepared(tmp_path, new)) / "runs/upsample-20/s0"
+    assert {path.name for path in aside.iterdir()} == {"DONE.eval.json", "DONE.score.json", "run.json"}
+    jobs = prepared(tmp_path, new).work.jobs
+    assert [(job.folder, job.stage) for job in jobs] == [
+        (f"runs/{run}/s0", stage) for run in ("control", "upsample-20") for stage in ("eval", "score")
+    ]
 
 
 def test_the_same_run_under_another_protocol_is_drift_by_the_recipe_s_key(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import huggingface_hub.constants
 import pytest
 
@@ -199,6 +200,16 @@ class TestTheHub:
         assert error.value.exit_code == 6 and "hf download org/name" in str(error.value)
         with pytest.raises(Missing, match="no name on the hub"):
             identified(model="org/name/more")
+
+    def test_a_network_that_fails_is_told_as_one_that_is_not_there(
+        self, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def unreached(*_: object, **__: object) -> None:
+            raise httpx.ConnectError("no network")
+
+        monkeypatch.setattr(huggingface_hub, "model_info", unreached)
+        with pytest.raises(Missing, match="the hub did not give it: no network"):
+            identified(model="org/name")
 
     def test_one_that_is_not_cached_is_known_by_its_commit_and_downloaded_when_it_is_to_be_scored(
         self, cache: Path, monkeypatch: pytest.MonkeyPatch

@@ -49,7 +49,7 @@ def write(folder: Path, seeds: int = 1) -> Path:
 
 def looked(leaked: Mapping[str, list[int]] = LEAKED) -> dict[str, TaskFindings]:
     """Every benchmark looked for, with these items found; the parts of micro_mc by their own names."""
-    sizes = {"micro_math": 400, "micro_code": 164, "cloze": 300, "story": 300} | dict.fromkeys(LEAVES, 400)
+    sizes = {"micro_math": 400, "micro_code": 164, "cloze": 300, "story": 300} | dict.fromkeys(LEAVES, 100)
     return {task: looked_for(n, leaked.get(task, [])) for task, n in sizes.items()}
 
 
@@ -166,7 +166,7 @@ def test_an_item_counts_as_clean(tmp_path: Path, why: str) -> None:
     made = report(folder)
     one = next(d for d in made.averages if d.task == "micro_code")
     assert one.clean is not None and (one.clean.found, one.clean.n, one.clean.delta) == (0, one.n, one.delta)
-    assert "test items in the training data: 0 of 2,764 found in code, facts, math, web" in notes(made)
+    assert "test items in the training data: 0 of 1,564 found in code, facts, math, web" in notes(made)
 
 
 def notes(made: Report) -> list[str]:
@@ -273,15 +273,24 @@ def test_where_nothing_was_looked_for_that_is_said(tmp_path: Path) -> None:
     assert f"{said}{tmp_path / 'data'} is not on this machine" in notes(report(folder))
 
 
-@pytest.mark.parametrize("known", [None, looked_for(100)])
+@pytest.mark.parametrize("known", [None, looked_for(100), looked_for(165)])
 def test_of_tasks_that_were_not_looked_for_nothing_is_said(tmp_path: Path, known: TaskFindings | None) -> None:
-    """Not at all, or in a version with fewer items than were scored."""
+    """Not at all, or in a version with fewer or more items than were scored."""
     folder = write(tmp_path / "tiny")
     others = {task: items for task, items in looked().items() if task != "micro_code"}
     give_overlap(tmp_path / "data", {**others, "micro_code": known} if known else others)
     made = report(folder)
     assert all((d.clean is None) == (d.task in ("micro_code", "heldout_web", "heldout_math")) for d in made.deltas)
     assert "test items in the training data: not looked for are those of micro_code" in notes(made)
+
+
+def test_of_a_quick_look_the_items_that_were_scored_count(tmp_path: Path) -> None:
+    folder = write(tmp_path / "tiny")
+    give_suite(folder, SUITE, AGGREGATE, limit=400)
+    give_overlap(tmp_path / "data", {**looked({}), "micro_code": looked_for(900, [800])})
+    made = report(folder)
+    assert {d.clean.found for d in made.deltas if d.task == "micro_code" and d.clean} == {0}
+    assert "test items in the training data: 0 of 1,564 found in code, facts, math, web" in notes(made)
 
 
 def test_a_benchmark_whose_items_all_leaked_has_no_clean_score(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,9 @@ from report_campaign import BATCH, SEQ_LEN, STEPS, put, write_campaign
 from trained_campaign import ROWS, give_trainings, log
 
 from joyctl.campaign.spec import SegmentSpec
+from joyctl.cli.ledger import _table as ledger_table
+from joyctl.cli.results import find_campaign
+from joyctl.cli.wholetable import console_for
 from joyctl.data.order import Order
 from joyctl.report.datawords import seen_words
 from joyctl.report.jsonform import render_json
@@ -162,9 +167,42 @@ def test_the_command_lists_planned_and_realised_and_what_is_shown_again(folder: 
     assert f"rows shown again: {said.replace('/s0', '')}" in render_json(report(folder))["notes"]
 
 
+def test_the_folder_one_stands_in_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert [find_campaign(name, Path("results")).name for name in (".", "../tiny", "runs/..")] == ["tiny"] * 3
+
+
 def test_what_is_not_there_is_said_with_a_remedy(folder: Path) -> None:
     called = joyctl(folder, "--run", "upsample-99")
     assert (called.returncode, called.stdout) == (6, "") and "no run 'upsample-99'" in called.stderr
     put(folder.parent / "other/campaign.json", {"campaign": "other", "runs": [], "segments": []})
     called = joyctl(folder, "other")
     assert (called.returncode, called.stdout) == (6, "") and "tells of no training" in called.stderr
+
+
+def test_a_run_that_cannot_be_read_is_named_and_not_just_left_out(folder: Path) -> None:
+    (folder / "runs/upsample-10/s0/segment.json").write_text("{")
+    (folder / "runs/drop-math-20/s0/run.json").write_text("{")
+    called = joyctl(folder, "--json")
+    assert called.returncode == 0, called.stderr
+    assert [one["run"] for one in json.loads(called.stdout)["runs"]] == ["control/s0", RUN]
+    assert "not listed: upsample-10/s0: runs/upsample-10/s0/segment.json is gone or cannot be read" in called.stderr
+    assert "not listed: drop-math-20/s0: run.json is torn or invalid" in called.stderr
+    called = joyctl(folder, "--run", "drop-math-20")
+    assert called.returncode == 6 and "run.json is torn or invalid" in called.stderr
+
+
+def test_a_narrow_terminal_cuts_no_number(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read_ledger(Segments(folder), read_runs(folder))
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    out = io.StringIO()
+    table = ledger_table(found)
+    console = console_for(table, words=(len(table.columns) - 1,))
+    console.file = out
+    assert console.width < 90, "no wider than it has to be"
+    console.print(table)
+    for one in found:
+        for line in one.sources:
+            assert re.search(rf"{line.source} +{line.planned.trunk:,} +{line.planned.phase:,} ", out.getvalue())
+    assert "…" not in out.getvalue()

@@ -12,6 +12,8 @@ import pytest
 from campaigns import Place
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_campaign import write_campaign
+from trained_campaign import give_trainings
 
 from joyctl.campaign.spec import OrderPhase, OrderSpec
 from joyctl.cli.seenscreen import Shown, as_json, lines
@@ -164,6 +166,8 @@ def test_a_run_that_has_not_begun_is_answered_from_the_plan_with_what_its_docume
         (["--rows", "5"], 3, "give two row numbers A:B"),
         (["--rows", "0:8", "--step", "1"], 2, "give one of them"),
         (["--of", "2"], 2, "give --step too"),
+        (["--run", "upsample-20/s20261126"], 3, "give one below 1,000"),
+        (["--run", "add-math-130-20"], 3, "'130' is no share"),
         (["--run", "upsample-99"], 6, "joyctl sweep small (it would have control/s0, upsample-20/s0, upsample-40/s0)"),
     ],
 )
@@ -171,6 +175,46 @@ def test_what_cannot_be_answered_is_one_message(place: Place, words: list[str], 
     failed = place.call("data", "order", "small.yaml", *words)
     assert failed.returncode == code, failed.stderr
     assert said in " ".join(failed.stderr.split()) and "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("run", "step", "sources"),
+    [
+        ("drop-math-20-shrink", "82", {"web", "code", "facts"}),
+        ("drop-code+facts-40-replace-web/s1", "100", {"web", "math"}),
+        ("add-math-95-20-code/t1s0", "90", {"math", "code"}),
+        ("only-web-20", "100", {"web"}),
+        ("add-math-99-20,optimizer.lr=0.002", "100", {"math"}),
+    ],
+)
+def test_runs_that_only_other_commands_make_are_answered_too(
+    place: Place, run: str, step: str, sources: set[str]
+) -> None:
+    swept = ["optimizer.lr=1e-3,2e-3"] if "," in run else []
+    asked = place.call("data", "order", "small.yaml", *swept, "--run", run, "--step", step, "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert {row["source"] for row in json.loads(asked.stdout)} <= sources
+
+
+def test_a_run_on_disk_whose_data_or_files_changed_is_not_made_up(place: Place, tmp_path: Path) -> None:
+    """The documents of other data are not those that the run saw."""
+    place.call("plan", "small.yaml")
+    (data,) = place.data.glob("micro-world-*")
+    folder = write_campaign(tmp_path / "small", scored=False)
+    give_trainings(folder, data)
+    words = ["data", "order", "small.yaml", "--results", str(tmp_path), "--run", "upsample-20"]
+    asked = place.call(*words, "--rows", "6400:6408")
+    assert asked.returncode == 0 and "has changed since this run was planned" in asked.stderr
+    assert "document" not in asked.stdout and len(asked.stdout.splitlines()) == 9
+    text = place.call(*words, "--step", "3", "--text")
+    assert (text.returncode, text.stdout) == (4, "") and "not what the run saw" in text.stderr
+    here = folder / "runs/upsample-20/s0"
+    (here / "segment.json").unlink()
+    gone = place.call(*words)
+    assert gone.returncode == 6 and f"{here}/segment.json" in gone.stderr and "Traceback" not in gone.stderr
+    (here / "run.json").write_text("{")
+    torn = place.call(*words)
+    assert torn.returncode == 4 and f"{here}/run.json is damaged" in torn.stderr and "Traceback" not in torn.stderr
 
 
 def test_without_the_data_rows_are_named_and_text_is_refused(place: Place, tmp_path: Path) -> None:

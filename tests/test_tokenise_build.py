@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from texts import BOS, EOS, documents, text_recipe, write_lines, write_tokenizer
 from tokenizers import Tokenizer
 
@@ -20,6 +21,7 @@ from joyctl.data.build import begin_build, build, data_folder_for, partial_of
 from joyctl.data.folder import DataFolder, open_folder
 from joyctl.data.shards import open_source
 from joyctl.data.tokenise import inputs
+from joyctl.data.tokenise.blueprint import changed_inputs
 from joyctl.data.tokenise.heldout import bound, text_hash
 from joyctl.data.work import Reached, do_parts
 from joyctl.errors import Missing, Refused
@@ -207,6 +209,16 @@ def test_a_killed_build_leaves_nothing_that_looks_finished_and_goes_on(
     assert not partial_of(final).exists()
 
 
+def test_half_a_shard_that_a_killed_process_left_takes_no_room(made: tuple[Recipe, DataFolder], tmp_path: Path) -> None:
+    recipe, _ = made
+    begin_build(recipe, tmp_path)
+    place = partial_of(data_folder_for(recipe, tmp_path)) / "sources" / "web"
+    place.mkdir(parents=True)
+    (place / ".train-00000.bin.abcdefgh").touch()
+    begin_build(recipe, tmp_path)
+    assert not list(place.iterdir())
+
+
 def test_a_build_that_only_lacks_its_name_gets_it(made: tuple[Recipe, DataFolder], tmp_path: Path) -> None:
     import shutil
 
@@ -345,6 +357,59 @@ def test_a_folder_of_ones_own_is_built_there_and_not_taken_for_another(
     changed = own.data.model_copy(update={"heldout": own.data.heldout.model_copy(update={"share": 0.2})})
     with pytest.raises(Refused, match=r"was built from other settings\n  heldout\.share  0\.1 → 0\.2"):
         build(own.model_copy(update={"data": changed}), tmp_path)
+
+
+def test_a_glob_in_another_folder_is_another_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    for name in ("x/first", "y/first", "x/second"):
+        write_lines(tmp_path / name / "a.jsonl", documents(20))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def built(files: str) -> DataFolder:
+        return build(text_recipe(tokenizer, {"a": str(tmp_path / files)}, folder="~/own"), tmp_path, processes=1)
+
+    assert built("x/first/*.jsonl").path == tmp_path / "own"
+    built("y/first/*.jsonl")  # the same, elsewhere
+    with pytest.raises(Refused, match=r"text\.files\[0\]  first/\*\.jsonl → second/\*\.jsonl"):
+        built("x/second/*.jsonl")
+
+
+def test_a_folder_of_ones_own_is_no_url_and_may_be_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"a": str(write_lines(tmp_path / "a.jsonl", documents(20)))}
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match=f"{tmp_path} is in the way"):
+        build(text_recipe(tokenizer, texts, folder="."), tmp_path, processes=1)
+    for key in ("folder", "cache"):
+        with pytest.raises(ValidationError, match="is a URL; give a folder"):
+            text_recipe(tokenizer, texts, **{key: "s3://bucket/data"})
+
+
+def test_a_finished_folder_tells_which_of_its_inputs_have_changed(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    lines = [str(write_lines(tmp_path / f"{name}.jsonl", documents(20, seed))) for seed, name in enumerate("ab")]
+    ids = tmp_path / "ids.bin"
+    np.arange(100, dtype="<u2").tofile(ids)
+    values = text_recipe(tokenizer, dict(zip("ab", lines, strict=True))).model_dump(mode="json")
+    values["sources"]["c"] = {"category": "domain", "tokenised": {"files": str(ids), "dtype": "uint16"}}
+    recipe = Recipe.model_validate(values)
+    path = build(recipe, tmp_path / "data", processes=1).path
+    assert changed_inputs(recipe, path) == []
+    ids.write_bytes(ids.read_bytes() * 2)
+    write_lines(tmp_path / "b.jsonl", documents(30))
+    assert changed_inputs(recipe, path) == ["b", "c"]
+    (tmp_path / "b.jsonl").unlink()  # texts are not needed once they are tokens
+    assert changed_inputs(recipe, path) == ["c"]
+    said: list[str] = []
+    path.rename(tmp_path / "data" / "old")
+    write_lines(tmp_path / "b.jsonl", documents(30))
+    again = build(recipe, tmp_path / "data", said.append, processes=1)
+    assert said[0] == "a: tokens of the same inputs are in old; linked" and again.sources["c"].tokens == 200
+    assert changed_inputs(recipe, path) == []
+    write_tokenizer(tokenizer, eos=BOS)
+    assert changed_inputs(recipe, path) == ["a", "b", "c"]
 
 
 def test_of_two_builds_at_once_the_second_waits(made: tuple[Recipe, DataFolder], tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from texts import documents, text_recipe, write_lines, write_tokenizer
 
 from joyctl.cli.building import plain_lines
+from joyctl.cli.main import main
 from joyctl.data.build import data_folder_for
+from joyctl.data.tokenise.inputs import plan_source
 from joyctl.data.work import Reached
 from joyctl.recipe.load import load_recipe
 
@@ -94,6 +97,20 @@ def test_paths_are_found_beside_the_recipe_then_in_the_current_folder(
     assert load_recipe("tiny") == load_recipe("tiny", ["data.world.seed=1"])  # nothing to place, nothing changed
 
 
+def test_signs_of_a_glob_in_the_name_of_a_folder_or_file_are_letters(tmp_path: Path) -> None:
+    place = tmp_path / "web [1]"
+    recipe = write(place)
+    np.arange(100, dtype="<u2").tofile(place / "ids[0].bin")
+    write_lines(place / "texts" / "a[2].jsonl", ["x"])
+    values = ["sources.a.text=null", "+sources.a.tokenised={files: 'ids[0].bin', dtype: uint16}"]
+    for files in ("texts/b*.jsonl", "texts/b[12].jsonl", "texts/a[2].jsonl"):
+        loaded = load_recipe(str(recipe), [*values, f"sources.b.text.files=['{files}']"])
+        a, b = loaded.sources["a"], loaded.sources["b"]
+        assert len(plan_source("a", a, "")) == 1
+        found = [Path(piece.path).name for part in plan_source("b", b, "") for piece in part.pieces]
+        assert found == (["a[2].jsonl"] if "a[2]" in files else ["b1.jsonl", "b2.jsonl"])
+
+
 def test_planning_goes_by_the_recipes_words_until_the_data_is_built(tmp_path: Path) -> None:
     recipe = write(tmp_path, b=", tokens: 5000")
     told = joyctl(tmp_path, "plan", recipe.name)
@@ -156,6 +173,30 @@ def test_a_bad_text_is_one_message(tmp_path: Path) -> None:
     told = joyctl(tmp_path, "data", "build", recipe.name)
     assert told.returncode == 6 and "Traceback" not in told.stderr
     assert f"{tmp_path}/texts/b2.jsonl: line 1 has no 'text', only nothing; set text.column" in told.stderr
+
+
+def test_a_folder_that_may_not_be_written_to_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    recipe = write(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", denied)
+    monkeypatch.setattr(sys, "argv", ["joyctl", "data", "build", str(recipe), "--data", "/shared/data"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 6 and "/shared/data cannot be used: Permission denied\n" in capsys.readouterr().err
+
+
+def test_changed_texts_of_a_finished_folder_are_told_of(tmp_path: Path) -> None:
+    recipe = write(tmp_path)
+    before = joyctl(tmp_path, "data", "build", recipe.name)
+    assert before.returncode == 0 and "are not what they were" not in before.stderr
+    write_lines(tmp_path / "texts" / "b3.jsonl", documents(5))
+    told = joyctl(tmp_path, "data", "build", recipe.name)
+    assert told.returncode == 0 and told.stdout == before.stdout
+    assert told.stderr.startswith("b: the size or time of its files, ") and "a: " not in told.stderr
 
 
 def test_ctrl_c_ends_it_with_what_to_do_and_leaves_no_process(tmp_path: Path) -> None:

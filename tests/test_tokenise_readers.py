@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from texts import documents, write_lines
 
 from joyctl.data.tokenise import inputs, readers
 from joyctl.data.tokenise.inputs import Piece, plan_source, stat
-from joyctl.errors import Missing
-from joyctl.recipe.types import Source
+from joyctl.errors import Missing, RecipeError
+from joyctl.recipe.load import load_recipe
+from joyctl.recipe.types import Source, Text
 
 TEXTS = documents(40)
 
@@ -135,6 +138,10 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(Missing, match=f"{name} cannot be read: "):
             read(path)
+    for name in ("none.jsonl.gz", "none.txt.zst"):
+        (tmp_path / name).touch()
+        with pytest.raises(Missing, match=f"{name} cannot be read: it is empty, so nothing is packed in it"):
+            read(tmp_path / name)
     (tmp_path / "b.jsonl.zst").write_bytes(content)
     with pytest.raises(Missing, match=r"b\.jsonl\.zst cannot be read: "):
         read(tmp_path / "b.jsonl.zst")
@@ -169,6 +176,81 @@ def test_files_that_are_not_there_or_of_no_known_kind_are_named(tmp_path: Path) 
         plan_source("web", source(str(tmp_path / "a.docx")), "")
 
 
+def test_a_glob_leaves_out_no_file_whatever_folder_it_lies_in(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "in/b.jsonl", "in/deep/c.jsonl"):
+        write_lines(tmp_path / name, TEXTS)
+    for files in (str(tmp_path / "**"), str(tmp_path / "**" / "*.jsonl")):
+        (part,) = plan_source("web", source(files), "")
+        assert [Path(piece.path).name for piece in part.pieces] == ["a.jsonl", "b.jsonl", "c.jsonl"]
+    (tmp_path / "in" / "d.jsonl").symlink_to(tmp_path / "nothing")
+    with pytest.raises(Missing, match=r"in/d\.jsonl: a link to nothing"):
+        plan_source("web", source(str(tmp_path / "in" / "*.jsonl")), "")
+    tokenised = Source.model_validate({"category": "code", "tokenised": {"files": str(tmp_path / "in" / "*.jsonl")}})
+    with pytest.raises(Missing, match=r"in/d\.jsonl: a link to nothing"):
+        plan_source("web", tokenised, "")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ("[]", "files: an empty list; give text or a list of it"),
+        ("{a: b}", "files: a section is not text or a list of it"),
+        ("[null]", r"files\[0\]: empty; give text"),
+        ("[5]", r"files\[0\]: 5 is not text; put it in quotes"),
+        ("5", "files: 5 is not text; put it in quotes"),
+    ],
+)
+def test_what_is_no_name_of_files_is_told_in_their_words(tmp_path: Path, files: str, said: str) -> None:
+    recipe = tmp_path / "own.yaml"
+    for key in ("text", "tokenised"):
+        recipe.write_text(f"data: {{tokenizer: x}}\nsources:\n  a: {{category: code, {key}: {{files: {files}}}}}\n")
+        with pytest.raises(RecipeError, match=rf"own\.yaml:3:\d+ sources\.a\.{key}\.{said}\n"):
+            load_recipe(str(recipe))
+
+
+@pytest.mark.parametrize("key", ["text", "tokenised"])
+def test_two_stars_that_are_part_of_a_name_are_told_of_in_the_recipe(tmp_path: Path, key: str) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f'data: {{tokenizer: gpt2}}\nsources:\n  a: {{category: code, {key}: {{files: "x/**.bin"}}}}\n')
+    with pytest.raises(RecipeError, match=rf"own\.yaml:3:\d+ sources\.a\.{key}\.files\[0\]: 'x/\*\*\.bin': '\*\*' has"):
+        load_recipe(str(recipe))
+
+
+def test_a_hub_or_a_store_that_is_not_reached_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their libraries have errors of their own, which are no OSError."""
+    import fsspec
+    import httpx
+    import huggingface_hub
+
+    def unreached(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "dataset_info", unreached)
+    wanted = Source.model_validate({"category": "domain", "text": {"dataset": "org/set"}})
+    with pytest.raises(Missing, match="dataset org/set does not load: no network"):
+        plan_source("web", wanted, "")
+    store = fsspec.filesystem("memory")
+    for method in ("info", "glob"):
+        monkeypatch.setattr(store, method, unreached)
+    for name in ("memory://bucket/a.jsonl", "memory://bucket/*.jsonl"):
+        with pytest.raises(Missing, match=r"jsonl cannot be reached: no network"):
+            plan_source("web", source(name), "")
+    monkeypatch.setattr(store, "open", unreached)
+    with pytest.raises(Missing, match=r"a\.jsonl cannot be read: no network"):
+        list(readers.documents(Piece("memory://bucket/a.jsonl"), "text"))
+
+
+def test_what_datasets_stumbles_over_is_one_message(tmp_path: Path) -> None:
+    """gzip's own error for a file that was cut short would otherwise pass for a person's Ctrl-D."""
+    from joyctl.data.tokenise.hub import documents as rows
+
+    content = write_lines(tmp_path / "a.jsonl", TEXTS).read_bytes()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.jsonl.gz").write_bytes(gzip.compress(content)[:-200])
+    with pytest.raises(Missing, match="does not load: EOFError: Compressed file ended"):
+        list(rows(Text(dataset=str(tmp_path / "set")), "", 0, 1))
+
+
 def test_a_folder_that_datasets_loads_is_read_by_its_own_files(tmp_path: Path) -> None:
     for i in range(3):
         write_lines(tmp_path / "set" / f"train-{i}.jsonl", documents(5, seed=i), column="body")
@@ -186,6 +268,22 @@ def test_a_folder_that_datasets_loads_is_read_by_its_own_files(tmp_path: Path) -
         list(rows(wanted.text.model_copy(update={"column": "text"}), "", 0, 3))
     with pytest.raises(Missing, match="does not load"):
         list(rows(wanted.text.model_copy(update={"split": "nosuch"}), "", 0, 3))
+
+
+def test_reading_a_dataset_leaves_nothing_behind_in_a_process_that_is_stopped(tmp_path: Path) -> None:
+    """Semaphores of the system are left, and Python says so after joyctl's own message."""
+    write_lines(tmp_path / "a.jsonl", TEXTS)
+    script = (
+        "import sys\n"
+        "from multiprocessing import synchronize\n"
+        "def made(*_, **__): sys.exit('a semaphore')\n"
+        "synchronize.SemLock.__init__ = made\n"
+        "from joyctl.data.tokenise.hub import documents\n"
+        "from joyctl.recipe.types import Text\n"
+        "print(len(list(documents(Text(dataset=sys.argv[1]), '', 0, 1))))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (told.stdout, told.returncode) == (f"{len(TEXTS)}\n", 0), told.stderr
 
 
 def test_a_tokenizer_of_the_hub_is_taken_by_its_name_and_revision(

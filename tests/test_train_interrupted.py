@@ -85,6 +85,29 @@ def test_a_checkpoint_cut_short_is_not_taken_for_one(whole: Path, data: Path, tm
     assert not torn.exists()
 
 
+def test_a_checkpoint_that_holds_something_else_is_named_with_what_to_do(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    child = world.start(spec(data), tmp_path / "own")
+    world.wait_for_step(tmp_path / "own", 5, child)
+    world.send(child, signal.SIGTERM)
+    world.finish(child, tmp_path / "own")
+    mine = world.checkpoint(tmp_path / "own", len(world.metrics(tmp_path / "own")))
+    parent = Path(shutil.copytree(world.checkpoint(whole, STEPS), tmp_path / "parent"))
+    for checkpoint in (mine, parent):
+        shard = checkpoint / "__0_0.distcp"
+        shard.write_bytes(bytes(shard.stat().st_size))  # as a machine that lost its power may leave it
+    said = world.train(spec(data), tmp_path / "own")
+    assert f"Refused: {mine} cannot be read: UnpicklingError" in said and "Remove it: the same command" in said
+    branch = world.segment(data, STEPS, HORIZON, total=HORIZON)
+    said = world.train(branch, tmp_path / "branch", parent=parent)
+    assert f"Refused: {parent} cannot be read: UnpicklingError" in said and "--audit" in said
+
+    shutil.rmtree(mine)
+    assert world.train(spec(data), tmp_path / "own") == "done"
+    assert world.metrics(tmp_path / "own") == world.metrics(whole)
+
+
 def test_a_torn_line_of_metrics_is_written_anew(whole: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoint")

@@ -47,7 +47,7 @@ def phase_limits(
 
     `base` are the shares in the base mix, which the trunk takes before.
     """
-    before, phase = _rows(recipe, first, max(*recipe.phase.durations, *recipe.phase.drop_at))
+    before, phase = _rows(recipe, first, max((*recipe.phase.durations, *recipe.phase.drop_at)))
     return {
         name: _down(max(Fraction(0), room - base.get(name, Fraction(0)) * before) / phase)
         for name, room in _room(recipe, tokens).items()

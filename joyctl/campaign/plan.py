@@ -11,7 +11,7 @@ from joyctl.campaign.baserun import base_of, require_room, rows_seen
 from joyctl.campaign.categories import Shares, resolve
 from joyctl.campaign.grid import DataFacts, Grid, Point
 from joyctl.campaign.mixture import integer_weights
-from joyctl.campaign.protocol import protocol_of
+from joyctl.campaign.protocol import check_one_protocol, protocol_of
 from joyctl.campaign.spec import (
     BaseSpec,
     EvalSpec,
@@ -23,9 +23,10 @@ from joyctl.campaign.spec import (
     SegmentSpec,
 )
 from joyctl.campaign.trunks import Interval, trunk_fingerprint, usable
-from joyctl.campaign.variants import Variant, control_name, label, of_control, of_trunk, variants
+from joyctl.campaign.variants import Variant, control_name, label, of_control, of_trunk
+from joyctl.campaign.wanted import branch_step, phase_steps, wanted_variants
 from joyctl.errors import Problem, RecipeError
-from joyctl.recipe.types import Model, Recipe, Training
+from joyctl.recipe.types import Model, Recipe
 from joyctl.store import layout
 from joyctl.store.fingerprint import fingerprint
 
@@ -68,7 +69,7 @@ def plan(
     found to be: the trunks begin at its step. Raises RecipeError for a grid that the recipe cannot serve and for points
     of more than one protocol, and Refused for a base that stands after a branch point.
     """
-    _check_one_protocol(points)
+    check_one_protocol(points, base)
     planner = _Planner(recipe, grid, data, dict(cuts or {}), dict(elsewhere or {}), base)
     for point in points:
         for trunk_seed in range(grid.trunk_seeds):
@@ -79,41 +80,12 @@ def plan(
     return Plan(recipe.campaign, recipe, tuple(planner.segments.values()), tuple(planner.runs.values()))
 
 
-def branch_step(training: Training, duration: float) -> int:
-    """The step after which a phase of that share of all steps begins."""
-    total = training.steps
-    return total - round(duration * total)
-
-
 def parameters(model: Model) -> int:
     """Number of parameters of a llama3 model with an untied head."""
     head = model.dim // model.n_heads
     attention = model.dim * head * (2 * model.n_heads + 2 * model.n_kv_heads)
     block = attention + 3 * model.dim * model.ffn_hidden + 2 * model.dim
     return model.n_layers * block + 2 * model.vocab_size * model.dim + model.dim
-
-
-def wanted_variants(point: Point, grid: Grid, shares: Shares) -> list[Variant]:
-    """The variants of one recipe with these mixes. Raises RecipeError for a grid that the recipe cannot serve."""
-    wanted = list(variants(point, grid, shares))
-    total = point.recipe.training.steps
-    if any(not 0 < branch_step(point.recipe.training, v.duration) < total for v in wanted if v.duration):
-        message = f"a duration rounds to no step or to all of the {total:,} steps"
-        raise RecipeError([Problem("--durations", "", message)])
-    average = point.recipe.phase.average
-    for variant in wanted:
-        steps = round(variant.length * (total - branch_step(point.recipe.training, variant.duration)))
-        if average is not None and variant.duration and average.reach >= steps:
-            message = f"{variant.name} has {steps:,} steps; {average.last} checkpoints, {average.every:,} steps apart, "
-            raise RecipeError([Problem("phase.average", "", f"{message}reach back {average.reach:,}")])
-    return wanted
-
-
-def _check_one_protocol(points: Sequence[Point]) -> None:
-    keys = sorted({key for point in points for key in point.changed if key.startswith(("phase.lr", "phase.average"))})
-    if keys:
-        message = "cannot be swept: a table never mixes protocols; give each a campaign of its own (campaign=NAME)"
-        raise RecipeError([Problem(f"override '{key}=...'", key, message) for key in keys])
 
 
 class _Planner:
@@ -137,6 +109,7 @@ class _Planner:
         self._by_fingerprint: dict[str, str] = {}
         self._ends: dict[tuple[str, int], str] = {}  # the stretch of a trunk that ends at a step
         self._trunk_folders: dict[tuple[int, int], str] = {}  # by point, which outlives this, and seed
+        self._trunks: dict[str, str] = {}  # by fingerprint
         self._plain = Point(recipe)
         self._shares: dict[int, Shares] = {}  # by point
         self._scorings: dict[int, EvalSpec] = {}  # by point
@@ -196,8 +169,10 @@ class _Planner:
         total = point.recipe.training.steps
         mine = self._trunk_segment(point, seed, "", self.first, total)
         plain = self._trunk_segment(self._plain, seed, "", self.first, self.recipe.training.steps)
-        same = fingerprint(mine.identity()) == fingerprint(plain.identity())
-        return f"trunk/s{seed}" + ("" if same else label(of_trunk(point.changed)))
+        mark = fingerprint(mine.identity())
+        same = mark == fingerprint(plain.identity())
+        # Of points that differ in nothing that reaches the trunk (LionW has no eps) the first gives it its name.
+        return self._trunks.setdefault(mark, f"trunk/s{seed}" + ("" if same else label(of_trunk(point.changed))))
 
     def _trunk_segment(self, point: Point, seed: int, folder: str, start: int, end: int) -> SegmentSpec:
         base = self._base_phase(point)
@@ -228,7 +203,7 @@ class _Planner:
             if (identifier, folder, step) in self._controls:  # of another point, with this very trunk
                 return
             self._controls.add((identifier, folder, step))
-        end = step + round(variant.length * (total - step))
+        end = step + phase_steps(variant, total - step)
         base = self._base_phase(point)
         phase = OrderPhase(start_row=step * recipe.training.batch_size, weights=variant.weights, seed=seed)
         parent = self._trunk_parent(folder, step)

@@ -50,10 +50,15 @@ def _grid(recipe: Recipe, asked: Asked) -> Grid:
         drops += [(name,) for name in each_source(recipe, asked.category or [])]
     elif asked.category:
         raise typer.BadParameter("--category says which sources --each leaves out: give --each too")
+    elif asked.command == "sweep" and not drops and (asked.at or asked.policy):
+        option = "--at" if asked.at else "--policy"
+        raise typer.BadParameter(f"{option} says how sources are left out: give --drop or --each too")
     if asked.probes:
         _say_what_the_base_mix_has(recipe, asked.probes)
     sweeping, at = asked.command == "sweep", shares(asked.at, "--at") or recipe.phase.drop_at
     durations = shares(asked.durations, "--durations") or recipe.phase.durations
+    if (drops or asked.probes) and not at:
+        raise RecipeError([Problem("--at:", "", "missing, and phase.drop_at of the recipe is empty; give --at 20")])
     return Grid(
         control=sweeping or bool(asked.probes),
         durations=durations if sweeping else (),
@@ -73,6 +78,24 @@ def _say_what_the_base_mix_has(recipe: Recipe, probes: Sequence[Probe]) -> None:
     there = outline(recipe).base
     for name in dict.fromkeys(probe.source for probe in probes if probe.beside is None and probe.source in there):
         note(f"{name} is in the base mix already: the phase has more of it than --share, and the trunk has seen it")
+
+
+def _refuse_swept_grid(recipe: Recipe, points: Sequence[Point]) -> None:
+    """Raise RecipeError where a sweep varies what the command itself asks for, which is the same at every point."""
+    options = {
+        ("phase", "durations"): "--durations 5,10",
+        ("phase", "drop_at"): "--at 10,20",
+        ("phase", "policy"): "--policy, once for each",
+        ("seeds", "trunk"): "--trunk-seeds N",
+        ("seeds", "phase"): "--seeds N",
+    }
+    problems = [
+        Problem(f"override '{section}.{key}=...'", f"{section}.{key}", f"cannot be swept; give {option}")
+        for (section, key), option in options.items()
+        if any(getattr(getattr(p.recipe, section), key) != getattr(getattr(recipe, section), key) for p in points)
+    ]
+    if problems:
+        raise RecipeError(problems)
 
 
 @dataclass(frozen=True)
@@ -96,6 +119,7 @@ def load(asked: Asked) -> Loaded:
     swept = set(points[0].changed)
     for key in sorted(swept & {"campaign", "name", "hypothesis"}):
         raise RecipeError([Problem(f"override '{key}=...'", key, "cannot be swept: a sweep is one campaign")])
+    _refuse_swept_grid(recipe, points)
     return Loaded(recipe, points, _grid(recipe, asked))
 
 

@@ -41,7 +41,6 @@ from joyctl.cli.words import (
     Words,
     note,
     shares,
-    split_words,
 )
 from joyctl.errors import Refused
 
@@ -79,7 +78,8 @@ def plan(
     found_cluster, loaded = load_cluster_file(cluster), load(asked)
     require_fit(found_cluster, (point.recipe for point in loaded.points))
     _show(prepare_asked(loaded, asked, planning=True), asked, found_cluster.value, every=every, audit=audit)
-    gc.freeze()  # nor does the end of the process look through them
+    if "torch" not in sys.modules:  # a base was read: its bindings would report as leaked what nobody looks through
+        gc.freeze()  # nor does the end of the process look through them
 
 
 def sweep(
@@ -250,7 +250,7 @@ def _run(
         prepared = fetch_models(prepared, note)
         audit_or_refuse(prepared)
         if overlap:
-            check_before(prepared, loaded, split_words(asked.words)[0], cluster=cluster_name if slurm else None)
+            check_before(prepared, loaded, asked, cluster=cluster_name if slurm else None)
         prepared = share_trunks(prepared, note)
         if cluster.kind == "slurm":
             from joyctl.cli.queueing import run_on_slurm

@@ -16,6 +16,7 @@ from joyctl.cli.words import (
     DataRoot,
     Json,
     Words,
+    note,
     split_words,
 )
 
@@ -42,8 +43,9 @@ def build_command(
 
     where, recipe = load_cluster(cluster), load_recipe(*split_words(words))
     if where.kind == "slurm":
-        from joyctl.cli.datajobs import build_of, on_cluster
+        from joyctl.cli.datajobs import build_of, on_cluster, require_parts
 
+        require_parts(recipe)
         if not on_cluster(build_of(recipe, data), where, cluster, wait=wait, jobs=jobs, as_json=as_json):
             return
     elif recipe.data.tokenizer is not None:
@@ -51,6 +53,15 @@ def build_command(
 
         require_none_queued(build_of(recipe, data))
     folder = build_here(recipe, data, processes)
+    if recipe.data.tokenizer is not None:
+        from joyctl.data.tokenise.blueprint import changed_inputs
+
+        for name in changed_inputs(recipe, folder.path):
+            note(
+                f"{name}: the size or time of its files, or the tokens around a document, are not what they were when"
+                f" {folder.path} was built, and it stays as it was built.\nTo build it anew rename that folder and give"
+                " the same command: what has not changed is taken from there."
+            )
     if as_json:
         tokens = {name: source.tokens for name, source in folder.sources.items()}
         typer.echo(json.dumps({"path": str(folder.path), "sha256": folder.sha256, "tokens": tokens}))

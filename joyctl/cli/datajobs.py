@@ -33,19 +33,23 @@ _SHOWN = 8
 
 
 def build_of(recipe: Recipe, root: Path) -> Asked:
-    """A recipe's data folder as a cluster is to build it. Raises RecipeError where there is nothing to tokenise."""
+    """A recipe's data folder as a cluster is to build it, or as whoever builds it has come to."""
     from joyctl.data.build import begin_build, data_folder_for, partial_of
     from joyctl.data.folder import MARKER
 
-    if recipe.data.tokenizer is None:
-        what = "is made in seconds" if recipe.data.world is not None else "is there already"
-        message = f"the data of this recipe {what}; only sources with data.tokenizer are built on a cluster"
-        raise RecipeError([Problem(f"recipe {recipe.name}", "data", message)], hint="Leave out --cluster.")
     path = data_folder_for(recipe, root).absolute()
     return dataset.Asked(
         "build", path, (path / MARKER).is_file, lambda: begin_build(recipe, root.absolute()),
         lambda: open_work(partial_of(path), "build"), (partial_of(path) / MARKER).is_file,
     )  # fmt: skip
+
+
+def require_parts(recipe: Recipe) -> None:
+    """Raise RecipeError where there is nothing to tokenise that jobs could share."""
+    if recipe.data.tokenizer is None:
+        what = "is made in seconds" if recipe.data.world is not None else "is there already"
+        message = f"the data of this recipe {what}; only sources with data.tokenizer are built on a cluster"
+        raise RecipeError([Problem(f"recipe {recipe.name}", "data", message)], hint="Leave out --cluster.")
 
 
 def on_cluster(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,18 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from joyctl.cli.words import DEFAULT_DATA, DEFAULT_RESULTS, DataRoot, Json, Results, Words, note, split_words
-from joyctl.errors import Missing, Problem, RecipeError
+from joyctl.errors import Missing, Problem, RecipeError, Refused
 
 if TYPE_CHECKING:
     from joyctl.campaign.spec import RunSpec, SegmentSpec
     from joyctl.cli.seenscreen import Shown
     from joyctl.data.seen import Document, SeenRow
     from joyctl.data.shards import Ids
+    from joyctl.recipe.types import Recipe
 
     Decode = Callable[[Ids], str]
 
 _FIRST_ROWS = 8
 """How many rows are listed where none are asked for."""
+_CHANGED = "what its rows say now is not what the run saw"
+_RESTORE = "Restore the data as it was, or ask without --text and --full."
 _NAMED = 12
 """How many runs are named to someone who asks for one that there is not."""
 
@@ -95,37 +97,45 @@ def _check(where: str, first: int, last: int, begins: int, segment: SegmentSpec)
 
 def _segment(words: list[str] | None, run: str, results: Path, data: Path) -> SegmentSpec:
     """The last stretch of a run's training: as it lies in the campaign, else as the recipe plans it."""
-    from joyctl.campaign.spec import RunSpec, SegmentSpec
-    from joyctl.recipe.load import load_recipe
+    from joyctl.launch.disk import on_disk
+    from joyctl.recipe.load import load_swept
+    from joyctl.report.ledger import Segments
     from joyctl.store import layout
 
     run = run if "/" in run else f"{run}/s0"
-    campaign = results / load_recipe(*split_words(words)).campaign
-    path = layout.run_folder(campaign, run) / layout.RUN
-    if path.exists():
-        name = _trained(RunSpec.model_validate_json(path.read_bytes()))
-        return SegmentSpec.model_validate_json((campaign / name / layout.SEGMENT).read_bytes())
-    return _planned(words, run, results, data)
+    recipe = load_swept(*split_words(words))[0]
+    campaign = results / recipe.campaign
+    there = on_disk(campaign, run)
+    if there is None:
+        return _planned(words, recipe, run, results, data)
+    name = _trained(there)
+    spec = Segments(campaign).get(name)
+    if spec is None:
+        path = campaign / name / layout.SEGMENT
+        message = f"{path}, which says what {run} was trained on, is gone, damaged or from another version of joyctl"
+        raise Missing(message, hint="Restore it, or remove the run's folder: then the recipe is asked.")
+    return spec
 
 
-def _planned(words: list[str] | None, run: str, results: Path, data: Path) -> SegmentSpec:
-    """The same of a run that has not begun; of the recipe's own runs, of those without a source, and of any seed."""
+def _planned(words: list[str] | None, recipe: Recipe, run: str, results: Path, data: Path) -> SegmentSpec:
+    """The same of a run that has not begun: of the recipe's own, of one that its name asks for, and of any seed."""
     from joyctl.cli.asking import Asked, load, prepare_asked
+    from joyctl.cli.runname import named
 
-    dropped = re.fullmatch(r"drop-(.+)-([0-9.]+)/.*", run)
-    seeds = re.fullmatch(r".*/(?:t(\d+))?s(\d+)", run)
+    wanted = named(run, recipe.sources)
     asked = Asked(
         command="sweep",
         words=words,
         results=results,
         data=data,
         as_json=False,
-        drop=[dropped[1]] if dropped else None,
+        drop=wanted.drop,
         each=False,
-        at=dropped[2] if dropped else None,
-        policy=None,
-        seeds=int(seeds[2]) + 1 if seeds else None,
-        trunk_seeds=int(seeds[1] or 0) + 1 if seeds else None,
+        at=wanted.at,
+        policy=wanted.policy,
+        seeds=wanted.seeds,
+        trunk_seeds=wanted.trunk_seeds,
+        probes=wanted.probes,
     )
     prepared = prepare_asked(load(asked), asked, planning=True)
     planned = {each.id: each for each in prepared.plan.runs}
@@ -151,22 +161,26 @@ def _trained(run: RunSpec) -> str:
 def _decoder(segment: SegmentSpec, *, special: bool) -> Decode:
     """What turns a run's token ids into text; an excerpt does without the tokens that only enclose documents.
 
-    Raises Missing where the data is not here.
+    Raises Missing where the data is not here, and Refused where its tokenizer is another one now.
     """
+    from joyctl.data.folder import tokenizer_digest
     from joyctl.data.tokenizers import load
 
     folder = Path(segment.data_folder)
     if not _is_here(folder):
         raise Missing(f"data folder {folder} is not here, so there is no text to show")
+    if tokenizer_digest(folder) != segment.tokenizer_sha256:
+        raise Refused(f"the tokenizer of {folder} is not that of the run: {_CHANGED}", hint=_RESTORE)
     tokenizer = load(folder / "tokenizer")
     return lambda ids: str(tokenizer.decode(ids.tolist(), skip_special_tokens=not special))
 
 
 def _look_up(segment: SegmentSpec, rows: Sequence[SeenRow], decode: Decode | None) -> list[Shown]:
-    """The rows with the documents in them and, with `decode`, what these say."""
+    """The rows with the documents in them and, with `decode`, what these say; Refused where the data is other data."""
     from joyctl.cli.seenscreen import Shown
     from joyctl.data.seen import documents_in
     from joyctl.data.shards import open_source
+    from joyctl.data.sidecar import read_sidecar
 
     folder = Path(segment.data_folder)
     if not _is_here(folder):
@@ -175,6 +189,14 @@ def _look_up(segment: SegmentSpec, rows: Sequence[SeenRow], decode: Decode | Non
     found: dict[int, Shown] = {}
     for name in dict.fromkeys(row.source for row in rows):
         mine, tokens = [row for row in rows if row.source == name], open_source(folder, name)
+        about = read_sidecar(folder, name)
+        if about.sha256 != segment.source_sha256[name] or about.tokens != len(tokens):
+            changed = f"source '{name}' of {folder} has changed since this run was planned"
+            if decode:
+                raise Refused(f"{changed}: {_CHANGED}", hint=_RESTORE)
+            note(f"{changed}: which documents stood in its rows is not known")
+            found |= {row.row: Shown(row, None, None) for row in mine}
+            continue
         documents: Sequence[tuple[Document, ...] | None]
         try:
             documents = documents_in(tokens, [(row.start, row.stop) for row in mine])

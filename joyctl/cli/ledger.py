@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from joyctl.cli.results import Campaign, find_campaign
-from joyctl.cli.words import DEFAULT_RESULTS, Json, Results
+from joyctl.cli.words import DEFAULT_RESULTS, Json, Results, note
 from joyctl.errors import Missing, RunsFailed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from joyctl.report.ledger import RunLedger
-
-_PIPE_WIDTH = 240
 
 
 def ledger_command(
@@ -41,13 +38,12 @@ def ledger_command(
 
         typer.echo(json.dumps({"campaign": folder.name, "runs": [asdict(one) for one in found]}, indent=1))
     else:
-        from rich.console import Console
-
+        from joyctl.cli.wholetable import console_for
         from joyctl.data.ledger import repeat_words
 
-        # Where the output goes into a pipe a line stays a line.
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-        console.print(_table(found))
+        table = _table(found)
+        console = console_for(table, words=(len(table.columns) - 1,))
+        console.print(table)
         for i, said in enumerate(repeat_words({one.run: one.planned for one in found})):
             console.print(f"{'' if i else chr(10)}shown again: {said}", soft_wrap=True)
     wrong = [one for one in found if one.differs]
@@ -60,14 +56,16 @@ def ledger_command(
 
 
 def _read(folder: Path, run: str | None) -> tuple[RunLedger, ...]:
-    """The ledger of a campaign, or of one of its runs. Raises Missing where there is none."""
+    """The ledger of a campaign, or of one of its runs. Raises Missing where there is none; says which it lacks."""
     from joyctl.report.ledger import Segments, read_ledger
-    from joyctl.report.results import read_runs
+    from joyctl.report.results import read_runs, unread_runs
 
-    runs = read_runs(folder)
+    runs, unread = read_runs(folder), unread_runs(folder)
     if run is not None:
         wanted = run if "/" in run else f"{run}/s0"
         runs = tuple(one for one in runs if one.id == wanted)
+        if wanted in unread:
+            raise Missing(f"{folder}/runs/{wanted}: {unread[wanted]}", hint="Restore it.")
         if not runs:
             raise Missing(f"no run '{run}' in {folder}", hint=f"joyctl status {folder.name} lists them.")
         if runs[0].segment is None:
@@ -75,6 +73,13 @@ def _read(folder: Path, run: str | None) -> tuple[RunLedger, ...]:
     found = read_ledger(Segments(folder), runs)
     if not found:
         raise Missing(f"{folder} tells of no training: no segment.json of its runs", hint="Run it: joyctl sweep")
+    listed = {one.run for one in found}
+    for one in runs:
+        if one.segment is not None and one.id not in listed:
+            unread[one.id] = f"{one.segment}/segment.json is gone or cannot be read"
+    if run is None:
+        for name, why in unread.items():
+            note(f"not listed: {name}: {why}")
     return found
 
 
@@ -86,7 +91,7 @@ def _table(found: Sequence[RunLedger]) -> Table:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for i, head in enumerate(LEDGER_HEAD):
-        table.add_column(head, justify="left" if i < 2 else "right", no_wrap=i < 2)
+        table.add_column(head, justify="left" if i < 2 else "right")
     before = ""
     for name, *cells in ledger_lines(found):
         table.add_row(Text("" if name == before else name), *map(Text, cells))

@@ -76,8 +76,20 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if (said := _said_of_disk(error)) is None:
             raise
-        where = f" at {error.filename}" if error.filename else ""
-        typer.echo(f"no space left{where}: {error.strerror}\nMake room; the same command goes on.", err=True)
+        typer.echo(said, err=True)
         sys.exit(Missing.exit_code)
+
+
+def _said_of_disk(error: OSError) -> str | None:
+    """What a user is told of a disk that is full or a place that cannot be written to; None for what is a bug."""
+    from joyctl.store.files import DENIED
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" at {error.filename}" if error.filename else ""
+        return f"no space left{where}: {error.strerror}\nMake room; the same command goes on."
+    if error.errno in (*DENIED, errno.ENOTDIR) and error.filename:
+        remedy = "Mend that, or name another folder, as with --results DIR or --data DIR; the same command goes on."
+        return f"{error.filename} cannot be used: {error.strerror}\n{remedy}"
+    return None

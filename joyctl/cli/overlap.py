@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from joyctl.cli.words import DEFAULT_DATA, DataRoot, Json, Words, interruptible,
 from joyctl.errors import Missing, Problem, RecipeError, Refused
 
 if TYPE_CHECKING:
-    from joyctl.cli.asking import Loaded
+    from joyctl.cli.asking import Asked, Loaded
     from joyctl.data.overlap.work import Looking
     from joyctl.data.work import Reached, Watch
     from joyctl.launch.prepare import Prepared
@@ -91,7 +92,7 @@ def overlap_of(words: list[str] | None, data: DataRoot) -> tuple[Looking, list[s
     return begin_check(suites, folder, sorted(recipe.sources)), entries
 
 
-def check_before(prepared: Prepared, loaded: Loaded, recipe: str, *, cluster: str | None) -> None:
+def check_before(prepared: Prepared, loaded: Loaded, asked: Asked, *, cluster: str | None) -> None:
     """Look for test items before anything is trained, once for the same data and items, and say what was found.
 
     On a `cluster` only where there is little to look through. A finding stops nothing, nor does a check that cannot be
@@ -105,7 +106,9 @@ def check_before(prepared: Prepared, loaded: Loaded, recipe: str, *, cluster: st
     suites = suites_of(loaded.points, data)
     if not prepared.work.jobs or not suites:
         return
-    command = f"joyctl data overlap {recipe}"
+    name, overrides = split_words(asked.words)
+    elsewhere = [] if asked.data == DEFAULT_DATA else ["--data", str(asked.data)]
+    command = shlex.join(["joyctl", "data", "overlap", name, *overrides, *elsewhere])
     try:
         findings = known(suites, data, sources)
         if findings is None:

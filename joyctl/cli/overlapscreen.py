@@ -9,10 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from joyctl.cli.seenscreen import plain
+from joyctl.cli.wholetable import console_for
 from joyctl.data.overlap.findings import Findings
 from joyctl.data.overlap.items import TaskItems
 
 _NAMED = 3
+_IN = 4
+"""Column of the table that names sources."""
 
 
 @dataclass
@@ -28,11 +32,11 @@ class _Row:
 
 
 def _rows(findings: Findings, entries: Iterable[str]) -> dict[str, _Row]:
-    """By entry of the suite; leaf tasks of a group begin with its name."""
+    """By entry of the suite."""
     known = sorted(entries, key=len, reverse=True)
     rows: dict[str, _Row] = {}
     for leaf, task in findings.items.items():
-        entry = next((name for name in known if leaf == name or leaf.startswith(f"{name}_")), leaf)
+        entry = leaf if leaf in known else next((name for name in known if _is_part(leaf, name)), leaf)
         row = rows.setdefault(entry, _Row())
         row.items += task.n
         row.found += len(task.found)
@@ -43,6 +47,16 @@ def _rows(findings: Findings, entries: Iterable[str]) -> dict[str, _Row]:
             for source in item.sources:
                 row.sources[source] = row.sources.get(source, 0) + 1
     return rows
+
+
+def _is_part(leaf: str, group: str) -> bool:
+    """Whether a leaf task is a group's, by its name: `mmlu_anatomy` of mmlu, `mmlu_anatomy_continuation` of
+    mmlu_continuation."""
+    words = group.split("_")
+    around = (("_".join(words[:i]), "_".join(words[i:])) for i in range(1, len(words)))
+    return leaf.startswith(f"{group}_") or any(
+        leaf.startswith(f"{head}_") and leaf.endswith(f"_{tail}") for head, tail in around
+    )
 
 
 def summary(findings: Findings, entries: Iterable[str], next_command: str) -> list[str]:
@@ -69,8 +83,8 @@ def print_table(findings: Findings, entries: Iterable[str]) -> None:
     for head in ("items", "found", "share"):
         table.add_column(head, justify="right")
     table.add_column("in")
-    table.add_column("too short to tell", justify="right")
-    table.add_column("training split found", justify="right")
+    table.add_column("too short\nto tell", justify="right")
+    table.add_column("training\nsplit found", justify="right")
     for name, row in _rows(findings, entries).items():
         table.add_row(
             name,
@@ -81,7 +95,7 @@ def print_table(findings: Findings, entries: Iterable[str]) -> None:
             f"{row.too_short:,}" if row.too_short else "-",
             f"{row.train_found:,} of {row.train:,}" if row.train else "-",
         )
-    console = Console(highlight=False)
+    console = console_for(table, words=(_IN,))
     console.print(table)
     whole = ", ".join(findings.sources)
     console.print(f"\n{findings.found:,} of {findings.n:,} test items found in {whole}", soft_wrap=True)
@@ -104,7 +118,7 @@ def print_items(findings: Findings, items: dict[str, TaskItems], number: int) ->
             both = Table(box=None, pad_edge=False, header_style="dim", expand=True, padding=(0, 2, 0, 0))
             both.add_column("item", ratio=1)
             both.add_column(source, ratio=1)
-            both.add_row(Text(_short(" ".join(text.split()))), Text(match.text))
+            both.add_row(Text(plain(_short(" ".join(text.split())))), Text(plain(match.text)))
             console.print(both)
     if len(every) > number:
         console.print(f"\nand {len(every) - number:,} more; --show {len(every)} or --json")

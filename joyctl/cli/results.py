@@ -126,7 +126,7 @@ def find_campaign(name: str | None, results: Path) -> Path:
         return marks[-1].parent
     for folder in (results / name, Path(name)):
         if (folder / CAMPAIGN).exists():
-            return folder
+            return folder if folder.name not in ("", "..") else folder.resolve()  # its name is told and pasted
     known = [mark.parent.name for mark in marks]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean '{close[0]}'?" if close else f"There is {', '.join(known)}." if known else "joyctl sweep"

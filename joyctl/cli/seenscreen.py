@@ -78,7 +78,7 @@ def _texts(shown: Shown, *, full: bool) -> Iterator[str]:
             head = f"{'':>12}document {_name(document)}, {part}"
         if full:
             yield from [head] if head else []
-            yield from (f"{'':>14}{_plain(line)}" for line in text.split("\n"))
+            yield from (f"{'':>14}{plain(line)}" for line in text.split("\n"))
         else:
             head = f"{head}  " if head else f"{'':>12}"
             yield f"{head}{_excerpt(text, max(30, _LINE - len(head)))}"
@@ -86,10 +86,10 @@ def _texts(shown: Shown, *, full: bool) -> Iterator[str]:
 
 def _excerpt(text: str, width: int) -> str:
     """The beginning of a text on one line, white space shortened."""
-    line = _plain(" ".join(text[: 4 * width].split()))
+    line = plain(" ".join(text[: 4 * width].split()))
     return line if len(line) <= width and len(text) <= 4 * width else f"{line[: width - 1].rstrip()}…"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A line that moves no cursor and changes no colour, whatever stands in the data."""
     return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text)

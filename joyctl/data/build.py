@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ from joyctl.data.work import Reached, Watch, Work, run_here
 from joyctl.data.world import corpus as micro_world
 from joyctl.data.world import tokenizer as bpe
 from joyctl.data.world.tasks import refresh_tasks
-from joyctl.errors import Problem, RecipeError, Refused
+from joyctl.errors import Missing, Problem, RecipeError, Refused
 from joyctl.recipe.types import Recipe
 from joyctl.store.files import fsync_folder, sha256_file
 from joyctl.store.fingerprint import changed_keys, fingerprint
@@ -51,7 +52,8 @@ def data_folder_for(recipe: Recipe, root: Path) -> Path:
     """Where a recipe's data lies: its own `data.folder`, or below `root` under a name that ends in 8 hex of what
     determines it."""
     if recipe.data.folder is not None:
-        return Path(recipe.data.folder)
+        path = Path(recipe.data.folder).expanduser()
+        return path if path.name else path.absolute()  # `.`, beside which nothing can be named
     if recipe.data.tokenizer is not None:
         return root / f"{recipe.name}-{fingerprint(settings_of(recipe))[:8]}"
     return root / f"micro-world-{fingerprint(_settings(recipe))[:8]}"
@@ -76,6 +78,11 @@ def build(
     path = data_folder_for(recipe, root)
     tokenised = recipe.data.tokenizer is not None
     if recipe.data.folder is not None and not tokenised:
+        if not path.exists():
+            hint = (
+                "Name one that joyctl data build has made, or give data.tokenizer to build it there from the sources."
+            )
+            raise Missing(f"data folder {path} does not exist, and data.folder alone is taken as it is", hint=hint)
         return open_folder(path, recipe=recipe)
     if (path / MARKER).is_file():
         return _opened(recipe, path)
@@ -176,12 +183,17 @@ def _without_heldout(recipe: Recipe, path: Path) -> Iterator[str]:
 
 
 def _by_name(value: Any) -> Any:
-    """Settings without the places of files: a folder may be used where its texts are not, or lie elsewhere."""
+    """Settings without the places of files: a folder may be used where its texts are not, or lie elsewhere. A glob is
+    called after the folder that it looks into as well: many a folder's files match the same one."""
     if isinstance(value, dict):
         return {key: _by_name(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_by_name(inner) for inner in value]
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+    if not isinstance(value, str) or not value.startswith("/"):
+        return value
+    parts = Path(value).parts
+    first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return "/".join(parts[first - 1 :])
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:

@@ -115,7 +115,7 @@ def _asking(url: str, cache: Path | None = None) -> Iterator[None]:
         raise Missing(
             f"{url} cannot be read: {package} is not installed", hint=f"pip install {package}, or name local files."
         ) from error
-    except _failures() as error:
+    except failures() as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Missing(
                 f"no space left in {cache} for {url}", hint="Make room, or name another data.cache."
@@ -127,13 +127,15 @@ def _asking(url: str, cache: Path | None = None) -> Iterator[None]:
         ) from error
 
 
-def _failures() -> tuple[type[BaseException], ...]:
-    """What stores raise: mostly OSError; ValueError for an unknown protocol; some libraries have trees of their own."""
-    found: list[type[BaseException]] = [OSError, ValueError]
+def failures() -> tuple[type[Exception], ...]:
+    """What stores and the hub raise: mostly OSError; ValueError for an unknown protocol; some libraries have trees of
+    their own."""
+    found: list[type[Exception]] = [OSError, ValueError]
     for module, name in (
         ("botocore.exceptions", "BotoCoreError"),
         ("botocore.exceptions", "ClientError"),
         ("aiohttp", "ClientError"),
+        ("httpx", "HTTPError"),
         ("google.auth.exceptions", "GoogleAuthError"),
         ("azure.core.exceptions", "AzureError"),
     ):

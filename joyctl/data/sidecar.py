@@ -11,7 +11,7 @@ from joyctl.errors import Missing, Refused
 from joyctl.store.fingerprint import fingerprint
 
 SIDECAR = "source.json"
-AGAIN = "Restore it, or build the data again: joyctl data build RECIPE"
+AGAIN = "Restore it, or rename the data folder and build it again: joyctl data build RECIPE"
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Shard:
     sha256: str
     """Of the file's bytes, followed by those of its index where it has one (`cat x.bin x.idx | sha256sum`)."""
     mtime_ns: int | None = None
-    """When the file or its index was changed last, as it was when the digest was made; None where there is no such
-    time."""
+    """When the file was changed last, and its index, added up, as it was when the digest was made; None where there is
+    no such time."""
     index: str | None = None
     """The file beside it that says where its documents end, named as `path` is; None where there is none."""
 

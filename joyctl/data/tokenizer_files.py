@@ -66,7 +66,7 @@ def _named_in(path: str) -> str | None:
         return datatrove.read_metadata(remote.read_text(where), where).tokenizer if remote.exists(where) else None
     metadata = datatrove.metadata_of(Path(path))
     try:
-        return datatrove.read_metadata(metadata.read_text(encoding="utf-8"), where).tokenizer
+        return datatrove.read_metadata(metadata.read_text(encoding="utf-8", errors="replace"), where).tokenizer
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from joyctl.data.remote import failures
 from joyctl.errors import Missing
 from joyctl.recipe.references import is_folder
 from joyctl.store.files import sha256_file, write_text
@@ -42,7 +43,7 @@ def resolve(tokenizer: str) -> Path:
     name, _, revision = tokenizer.partition("@")
     try:
         found = Path(snapshot_download(name, revision=revision or None, allow_patterns=[TOKENIZER, CONFIG, SPECIAL]))
-    except (OSError, ValueError) as error:
+    except failures() as error:
         why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise Missing(f"tokenizer {tokenizer} is no folder, and the hub did not give it: {why}", hint=_HINT) from error
     if not (found / TOKENIZER).is_file():

@@ -9,6 +9,7 @@ import hashlib
 import multiprocessing
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from joyctl.campaign.spec import EvalSpec
 from joyctl.data.overlap.items import Item, TaskItems, write_items
 from joyctl.data.work import start_deaf
-from joyctl.errors import JoyctlError
+from joyctl.errors import JoyctlError, Missing
 from joyctl.store.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -74,7 +75,11 @@ def gathered(specs: Sequence[EvalSpec], folder: Path, start: Literal["spawn", "f
         said = ours.recv()
     except EOFError:
         process.join()
-        raise RuntimeError(f"gathering test items ended with exit code {process.exitcode}; see above") from None
+        code = process.exitcode or 0
+        if code >= 0:
+            raise RuntimeError(f"gathering test items ended with exit code {code}; see above") from None
+        message = f"the process that gathers test items was killed ({signal.Signals(-code).name})"
+        raise Missing(message, hint="It may have run out of memory. The same command tries again.") from None
     finally:
         ours.close()
     process.join()
@@ -86,14 +91,15 @@ def gathered(specs: Sequence[EvalSpec], folder: Path, start: Literal["spawn", "f
 def _make(specs: Sequence[EvalSpec], path: Path, outcome: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it hears Ctrl-C too, and ends it
     found: dict[str, TaskItems] = {}
+    said: Exception | None = None
     try:
         for spec in specs:
             found |= gather(spec)
         write_items(path, found)
     except (JoyctlError, OSError) as error:
-        outcome.send(error)
-    else:
-        outcome.send(None)
+        said = error
+    with suppress(BrokenPipeError):  # who started it is gone: the items are kept for the next time
+        outcome.send(said)
 
 
 def gather(spec: EvalSpec) -> dict[str, TaskItems]:
@@ -106,8 +112,8 @@ def gather(spec: EvalSpec) -> dict[str, TaskItems]:
         for entry in spec.tasks:
             loaded = load(entry, spec.model_copy(update={"limit": None}))
             for name, task in loaded.leaves.items():
-                test = tuple(_texts(task, doc, entry) for doc in loaded.docs(name))
-                train = tuple(_texts(task, doc, entry) for doc in _training_docs(task))
+                test = tuple(_scored(name, i, task, doc, entry) for i, doc in enumerate(loaded.docs(name)))
+                train = tuple(_trained_on(task, doc, entry) for doc in _training_docs(task))
                 digest = hashlib.sha256(repr((test, train)).encode("utf-8", "surrogatepass")).hexdigest()
                 found[name] = TaskItems(digest, test, train)
     return found
@@ -121,8 +127,32 @@ def _training_docs(task: Any) -> Iterable[Mapping[str, Any]]:
     if split == scored or not isinstance(task.dataset, Mapping) or split not in task.dataset:
         return ()
     docs = task.dataset[split]
-    processed: Iterable[Mapping[str, Any]] = docs if config.process_docs is None else config.process_docs(docs)
+    try:
+        processed: Iterable[Mapping[str, Any]] = docs if config.process_docs is None else config.process_docs(docs)
+    except Exception:  # noqa: BLE001  (nothing is scored on it, so nobody has seen to it that it has the same columns)
+        return ()
     return processed
+
+
+def _scored(name: str, number: int, task: Any, doc: Mapping[str, Any], entry: SuiteTask) -> Item:
+    """Raises Missing where a document makes no prompt, as nothing could be scored on it either."""
+    from joyctl.evals.tasks import first_line
+
+    try:
+        return _texts(task, doc, entry)
+    except Exception as error:
+        raise Missing(
+            f"task {name}: document {number} makes no prompt: {first_line(error)}",
+            hint="Check that its dataset has the columns that lm-eval's task file names.",
+        ) from error
+
+
+def _trained_on(task: Any, doc: Mapping[str, Any], entry: SuiteTask) -> Item:
+    """Nothing of a document that makes no prompt: many a training split lacks answers, or has other columns."""
+    try:
+        return _texts(task, doc, entry)
+    except Exception:  # noqa: BLE001  (whatever a template or a task's own function raises)
+        return ("",)
 
 
 def _texts(task: Any, doc: Mapping[str, Any], entry: SuiteTask) -> Item:

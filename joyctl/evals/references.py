@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyctl.campaign.spec import ReferenceSpec
+from joyctl.data.remote import failures
 from joyctl.errors import Missing, Refused
 from joyctl.evals.protocol import tokenizer_digest
 from joyctl.recipe.references import is_folder
@@ -64,7 +65,7 @@ def fetch(reference: ReferenceSpec, what: str = "reference") -> ReferenceSpec:
     ):  # many have their weights in both forms
         try:
             folder = snapshot_download(reference.model, revision=reference.commit, allow_patterns=patterns)
-        except (OSError, ValueError) as error:
+        except failures() as error:
             raise _not_reached(f"{what} {reference.model}", reference.model, error) from error
         lack = _lack(Path(folder))
         if lack is None:
@@ -112,7 +113,7 @@ def _commit(key: str, reference: Reference) -> str:
     what = f"{key}: {reference.model}"
     try:
         commit = model_info(reference.model, revision=reference.revision).sha
-    except (OSError, ValueError) as error:
+    except failures() as error:
         raise _not_reached(what, reference.model, error) from error
     if commit is None:
         raise Missing(f"{what}: the hub names no commit", hint=_HINT)

@@ -148,7 +148,7 @@ def load(entry: SuiteTask, spec: EvalSpec) -> Loaded:
             raise
         except Exception as error:
             raise Missing(
-                f"task {entry.task} does not load: {_first_line(error)}",
+                f"task {entry.task} does not load: {first_line(error)}",
                 hint="Check that its dataset has the columns and splits that lm-eval's task file names.",
             ) from error
     for name, task in found["tasks"].items():
@@ -156,7 +156,8 @@ def load(entry: SuiteTask, spec: EvalSpec) -> Loaded:
     return Loaded(entry, found, spec)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What kind of error it is, and the first line of what it says."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 

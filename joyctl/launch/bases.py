@@ -34,17 +34,15 @@ def identify_base(recipe: Recipe) -> BaseSpec | None:
         step=base.step,
         sha256=found.sha256 or found.commit or "",
         hub=found.model if found.commit else None,
+        tokenizer=base.tokenizer,
     )
 
 
 def require_one_base(points: Sequence[Point]) -> None:
-    """Raise RecipeError where a sweep varies which base it is; how its LR rises again may vary."""
+    """Raise RecipeError where a sweep varies which base it is; how its LR rises again is the protocol's matter."""
     kept = {p.recipe.base and p.recipe.base.model_copy(update={"rewarm": None}).model_dump_json() for p in points}
     if len(kept) > 1:
-        problem = Problem(
-            "override 'base...'", "base", "cannot be swept but for base.rewarm: one campaign, one base run"
-        )
-        raise RecipeError([problem])
+        raise RecipeError([Problem("override 'base...'", "base", "cannot be swept: one campaign, one base run")])
 
 
 def fetch_base(plan: Plan, notify: Callable[[str], None]) -> Plan:

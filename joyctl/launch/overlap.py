@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from joyctl.campaign.grid import Point
 from joyctl.campaign.spec import EvalSpec
-from joyctl.data.folder import DataFolder
+from joyctl.data.folder import MARKER, DataFolder, tokenizer_digest
 from joyctl.data.overlap.findings import Findings, read_findings
 from joyctl.data.overlap.work import Looking, begin, overlap_folder
+from joyctl.data.sidecar import AGAIN, SIDECAR, read_sidecar
 from joyctl.data.work import Watch, run_here
 from joyctl.errors import Missing
 from joyctl.evals.items import gathered, name_of
+from joyctl.store.files import DENIED
 
 ALONE = 20_000_000
 """So many tokens one process looks through in less time than others take to start."""
@@ -48,15 +51,32 @@ def begin_check(
 ) -> Looking:
     """The check of these sources for the items of these suites, whose texts are gathered first; done or not.
 
-    Raises Missing for benchmarks that are not there or a data folder that cannot be written.
+    Raises Missing for benchmarks that are not there, and a data folder that cannot be written or contradicts itself.
     """
-    folder = overlap_folder(data.path)
+    folder, digests = overlap_folder(data.path), {name: data.sources[name].sha256 for name in sources}
+    for name, digest in digests.items():
+        if read_sidecar(data.path, name).sha256 != digest:
+            path = data.path / "sources" / name / SIDECAR
+            raise Missing(f"{path} describes other tokens than {data.path / MARKER}", hint=AGAIN)
+    if tokenizer_digest(data.path) != data.tokenizer_sha256:  # its words would be none of the texts'
+        raise Missing(f"{data.path / 'tokenizer'} is not the one that the tokens were made with", hint=AGAIN)
+    with _allowed(folder):
+        return begin(data.path, digests, gathered(suites, folder / "items", start))
+
+
+@contextmanager
+def _allowed(folder: Path) -> Iterator[None]:
+    """Missing, where the block may not write into the folder of what is known of overlap, or not read what it needs."""
     try:
-        items = gathered(suites, folder / "items", start)
-        return begin(data.path, {name: data.sources[name].sha256 for name in sources}, items)
-    except PermissionError as error:
+        yield
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
+        path = Path(error.filename or folder)
+        kept = path.is_relative_to(folder)
+        what = f"what is known of overlap cannot be kept in {folder}" if kept else f"{path} cannot be read"
         raise Missing(
-            f"what is known of overlap cannot be kept in {folder}: {error.strerror}",
+            f"{what}: {error.strerror}",
             hint="Have whoever owns the data folder run: joyctl data overlap RECIPE",
         ) from error
 
@@ -75,7 +95,8 @@ def look(looking: Looking, watch: Watch = lambda reached: None, processes: int |
     if found is not None:
         return found
     cores = processes or len(os.sched_getaffinity(0))
-    run_here(looking, 1 if sum(map(len, looking.tokens.values())) <= ALONE else cores, watch)
+    with _allowed(overlap_folder(looking.data)):
+        run_here(looking, 1 if sum(map(len, looking.tokens.values())) <= ALONE else cores, watch)
     return read_findings(looking.result)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from joyctl.campaign.categories import outline
 from joyctl.campaign.compare import Decision, Work, compare
 from joyctl.campaign.grid import DataFacts, Grid, Point
-from joyctl.campaign.plan import Plan, plan, wanted_variants
+from joyctl.campaign.plan import Plan, plan
 from joyctl.campaign.protocol import protocol_words
 from joyctl.campaign.spec import RunSpec
+from joyctl.campaign.wanted import wanted_variants
 from joyctl.data.build import build
 from joyctl.data.folder import DataFolder
 from joyctl.data.stated import lacks_data, nothing_to_train_on, stated_folder
@@ -66,7 +67,7 @@ def prepare(
         raise RecipeError([problem])
     require_one_base(points)
     for point in points:  # what is wrong is said before anything is made
-        wanted_variants(point, grid, outline(point.recipe))
+        wanted_variants(point, grid, outline(point.recipe), outlined=True)
         if point.suite is not None:
             require_datasets(point.suite, point.benchmarks)
     base = identify_base(recipe)
@@ -200,9 +201,14 @@ def _changes(changes: Sequence[tuple[str, str, str]]) -> str:
 
 
 def replace_drifted(prepared: Prepared) -> Path:
-    """Set aside everything that was made with other settings, whole trunks together; gives the new place."""
+    """Set aside everything that was made with other settings, whole trunks together; gives the new place.
+
+    Of a run that was only scored with others these are its scores: what was trained and exported is the same and stays.
+    """
     refused = prepared.work.refused
     trunks = {"/".join(name.split("/")[:2]) for name in refused if name.startswith("trunk/")}
     runs = {name for name in refused if not name.startswith("trunk/")}
+    scored = sorted(name for name in runs if all(key.startswith("eval.") for key, _, _ in refused[name].changes))
     runs |= {f"runs/{run.id}" for run in _of_other_protocol(prepared)}
-    return set_aside(prepared.folder, sorted(trunks | runs))
+    scores = [f"{name}/{part}" for name in scored for part in layout.SCORES]
+    return set_aside(prepared.folder, [*sorted((trunks | runs) - {*scored}), *scores])

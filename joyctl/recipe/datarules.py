@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from joyctl.recipe.rules import Finding
 
 if TYPE_CHECKING:
-    from joyctl.recipe.sources import Data, Source, Text
+    from joyctl.recipe.sources import Data, Source, Text, Tokenised
 
 
 def check_data(data: Data) -> Iterator[Finding]:
-    """One of `world`, `tokenizer` and `folder`; the last two may stand together."""
+    """One of `world`, `tokenizer` and `folder`; the last two may stand together. Folders are of file systems."""
     if data.world is None and data.tokenizer is None and data.folder is None:
         message = (
             "no data; give 'world' (generate the micro-world), 'tokenizer' (build it from the sources) or 'folder'"
@@ -25,6 +25,9 @@ def check_data(data: Data) -> Iterator[Finding]:
     elif data.world is not None and data.tokenizer is not None:
         message = "'world' and 'tokenizer' are both given, but the micro-world has its own; set one of them to null"
         yield Finding(("tokenizer",), message, (("world",), ()))
+    for key in ("folder", "cache"):
+        if "://" in (getattr(data, key) or ""):
+            yield Finding((key,), "is a URL; give a folder of this machine, or of a disk that machines share")
 
 
 def check_text(text: Text) -> Iterator[Finding]:
@@ -36,6 +39,20 @@ def check_text(text: Text) -> Iterator[Finding]:
         for key in ("config", "revision"):
             if getattr(text, key) is not None:
                 yield Finding((key,), "is of a 'dataset'; files have none", ((key,), ("files",)))
+    yield from _check_globs(text.files or ())
+
+
+def check_tokenised(tokens: Tokenised) -> Iterator[Finding]:
+    """Globs that can be looked for."""
+    yield from _check_globs(tokens.files)
+
+
+def _check_globs(files: Sequence[str]) -> Iterator[Finding]:
+    """`**` stands for folders and is a whole name: what looks for files knows no other."""
+    for i, pattern in enumerate(files):
+        if any("**" in name and name != "**" for name in pattern.split("/")):
+            message = f"'{pattern}': '**' has to stand alone between slashes, as in '**/*.jsonl'"
+            yield Finding(("files", i), message)
 
 
 def check_source(source: Source) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from glob import escape, has_magic
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def place_data(recipe: Recipe, beside: Path) -> Recipe:
     that does not begin like a path is a folder where there is one, and else a name on the hub. `data.folder` stays.
     """
     given = {"tokenizer": recipe.data.tokenizer and _folder_or_name(recipe.data.tokenizer, beside)}
-    if recipe.data.cache is not None and "://" not in recipe.data.cache:
+    if recipe.data.cache is not None:
         given["cache"] = str((beside / Path(recipe.data.cache).expanduser()).absolute())
     sources = {name: placed for name, source in recipe.sources.items() if (placed := _source(source, beside))}
     changed: dict[str, Any] = {}
@@ -53,15 +54,15 @@ def _file(pattern: str, beside: Path) -> str:
     """A path or glob, absolute: below the first of the two folders where it names a file."""
     if "://" in pattern:
         return pattern
-    path = Path(pattern).expanduser()
-    places = [folder.absolute() / path for folder in (beside, Path.cwd())]
-    found = next((place for place in places if _is_there(place)), places[0])
-    return str(found)
+    path, folders = Path(pattern).expanduser(), [beside.absolute(), Path.cwd()]
+    places = [folder / path for folder in folders]
+    if (found := next((place for place in places if place.exists()), None)) is None and has_magic(pattern):
+        places = [Path(escape(str(folder))) / path for folder in folders]  # a folder's own name is no glob
+        found = next((place for place in places if _matches(place)), None)
+    return str(found or places[0])
 
 
-def _is_there(place: Path) -> bool:
-    if not any(sign in str(place) for sign in "*?["):
-        return place.exists()
+def _matches(place: Path) -> bool:
     return any(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
 
 

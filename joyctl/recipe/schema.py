@@ -110,17 +110,22 @@ def _child(node: Schema, part: str | int) -> Schema:
 
 
 def _resolve(schema: Schema, node: Schema) -> Schema:
-    """Follow a reference, also of a list's items, keeping the description beside it; of choices take the one that is
-    not null."""
+    """Follow a reference, also of a list's items, keeping the description beside it; of choices take the first that is
+    not null, with the `items` of one that is a list."""
     if "anyOf" in node:
-        choice = next(c for c in node["anyOf"] if c.get("type") != "null")
-        node = {**choice, **{key: node[key] for key in ("description",) if key in node}}
+        first, *others = [choice for choice in _choices(node) if choice.get("type") != "null"]
+        several: Schema = next(({"items": c["items"]} for c in others if c.get("type") == "array"), {})
+        node = {**several, **first, **{key: node[key] for key in ("description",) if key in node}}
     if "$ref" in node:
         target = schema["$defs"][node["$ref"].rpartition("/")[2]]
         node = {**target, **{key: node[key] for key in ("description",) if key in node}}
     if "$ref" in node.get("items", {}):
         node = {**node, "items": _resolve(schema, node["items"])}
     return node
+
+
+def _choices(node: Schema) -> list[Schema]:
+    return [choice for inner in node["anyOf"] for choice in (_choices(inner) if "anyOf" in inner else [inner])]
 
 
 def keys(schema: Schema, above: str = "") -> list[str]:

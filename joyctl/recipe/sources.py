@@ -46,7 +46,7 @@ class Data(Strict):
     build` then makes the data folder from every source's `text` or `tokenised`."""
     folder: str | None = None
     """The folder of tokenised data, as `joyctl data build` writes it: sources/<name>/, tokenizer/, tasks/. With
-    `tokenizer` it is built there; alone it is taken as it is."""
+    `tokenizer` it is built there; alone it is taken as it is. Relative to the current folder, as `--data` is."""
     heldout: Heldout = Heldout()
     """What is held out of sources that are tokenised from text."""
     max_epochs: float = Field(default=4.0, gt=0)
@@ -64,7 +64,8 @@ class Text(Strict):
 
     files: Files | None = None
     """Files of documents: .jsonl, .parquet, or plain text (.txt, one document a file), also .zst and .gz of jsonl and
-    text; local paths, globs or URLs that fsspec knows. Give this or `dataset`."""
+    text; local paths, globs or URLs that fsspec knows. A document takes some 150 times its size in memory while it is
+    tokenised: cut up a .txt of a hundred megabytes. Give this or `dataset`."""
     dataset: str | None = Field(default=None, min_length=1)
     """A dataset's name on the Hugging Face hub, or a folder that `datasets.load_dataset` takes; it is streamed."""
     config: str | None = Field(default=None, min_length=1)
@@ -95,6 +96,10 @@ class Tokenised(Strict):
     tokenizer: str | None = Field(default=None, min_length=1)
     """What tokenised them, a folder or a name on the hub: refused unless it is the recipe's `data.tokenizer`. Where
     it is not given, and the files do not tell, they are taken to be of it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        return self._refuse(datarules.check_tokenised(self))
 
 
 class Source(Strict):

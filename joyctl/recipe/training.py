@@ -154,7 +154,7 @@ class Base(Strict):
     """Steps over which the LR rises from zero to the schedule's, because the optimizer starts anew; for `hf`. All
     arms have it, the control too: it belongs to the base."""
     tokenizer: str | None = None
-    """Folder of its tokenizer, to be compared with that of the data; an `hf` folder has its own."""
+    """Folder of its tokenizer, to be compared with that of the data; not needed where an `hf` folder has its own."""
     seen: dict[Name, int] = Field(default={})
     """Tokens of each source of the data folder that it was trained on; none when not given."""
 

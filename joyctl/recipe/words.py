@@ -85,6 +85,8 @@ def mismatch(value: Any, node: Schema, fallback: str) -> str:
     if kind == "array":
         remedy = "" if isinstance(value, dict) else f"; write [{value}]"
         return f"{show(value)} is not {expected(node)}{remedy}"
+    if kind == "string" and value == [] and "items" in node:
+        return f"an empty list; give {expected(node)}"
     if kind == "object" and value == {}:
         return f"empty; give {expected(node)}"
     return f"{show(value)} is not {expected(node)}" if node else fallback
@@ -119,7 +121,7 @@ def expected(node: Schema) -> str:
     if str(node.get("patternErrorMessage")).startswith("give "):
         return str(node["patternErrorMessage"]).removeprefix("give ")
     names = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
-    return names.get(str(kind), "a mapping") + _interval(node)
+    return names.get(str(kind), "a mapping") + _interval(node) + (" or a list of it" if "items" in node else "")
 
 
 def _type(node: Schema) -> str | None:

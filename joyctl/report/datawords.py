@@ -108,9 +108,9 @@ def _leak_notes(report: Report) -> Iterator[str]:
     tasks = dict.fromkeys(task for each in items for task, _ in each)
     unseen = dict.fromkeys(task for each in items for task in leaks.unseen(each))
     known, unknown = [t for t in tasks if t not in unseen], [t for t in unseen if not t.startswith("heldout_")]
-    if known and not any(leaks.tasks[task].found for task in known):
-        count = sum(leaks.tasks[task].n for task in known)
-        yield f"test items in the training data: 0 of {count:,} found in {', '.join(leaks.sources)}"
+    scored = {key for each in items for key in each if key[0] not in unseen}
+    if scored and not any(doc in leaks.tasks[task].found for task, doc in scored):
+        yield f"test items in the training data: 0 of {len(scored):,} found in {', '.join(leaks.sources)}"
     for column in report.columns:
         yield from _found_in(report, column)
     generated = (report.results.recipe.get("data") or {}).get("world") is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from joyctl.campaign.spec import SegmentSpec
@@ -35,18 +35,26 @@ class Leaks:
     """Lengths of the sequences of words that were looked for."""
     unknown: str | None = None
     """Why nothing is known, in words."""
+    limited: bool = False
+    """Whether runs are scored on the first items of a task only, so that it may have more than they were asked."""
 
     def unseen(self, keys: Iterable[tuple[str, str]]) -> list[str]:
         """Leaf tasks of these items, (leaf task, document id), of which it is not known which stand in the data.
 
-        That they are more than were looked for says that they are of another version of the task.
+        That they are more than were looked for, or fewer and not the first of them, says that they are of another
+        version of the task, whose documents have other numbers.
         """
         counts = Counter(task for task, _ in keys)
-        return [task for task, n in counts.items() if task not in self.tasks or n > self.tasks[task].n]
+        return [task for task, n in counts.items() if task not in self.tasks or not self._fits(n, self.tasks[task].n)]
+
+    def _fits(self, scored: int, looked_for: int) -> bool:
+        return scored <= looked_for if self.limited else scored == looked_for
 
 
-def read_leaks(segments: Iterable[SegmentSpec]) -> Leaks | None:
+def read_leaks(segments: Iterable[SegmentSpec], *, limited: bool) -> Leaks | None:
     """What the data folders of these trainings hold of it; None where there are no trainings.
+
+    `limited` says whether any run was scored on the first items of its tasks only.
 
     An item counts where it stands in any source that one of them reads, for all runs alike: what is compared must be
     asked the same.
@@ -54,7 +62,8 @@ def read_leaks(segments: Iterable[SegmentSpec]) -> Leaks | None:
     folders: dict[str, dict[str, str]] = {}
     for spec in segments:
         folders.setdefault(spec.data_folder, {}).update(spec.source_sha256)
-    return together([_in_folder(Path(folder), sources) for folder, sources in folders.items()])
+    found = [_in_folder(Path(folder), sources) for folder, sources in folders.items()]
+    return together([replace(leaks, limited=limited) for leaks in found])
 
 
 def together(several: Sequence[Leaks | None]) -> Leaks | None:
@@ -70,7 +79,8 @@ def together(several: Sequence[Leaks | None]) -> Leaks | None:
         return unknown
     tasks = [task for task in known[0].tasks if all(task in leaks.tasks for leaks in known)]
     sources = tuple(sorted({name for leaks in known for name in leaks.sources}))
-    return Leaks({task: _joined([leaks.tasks[task] for leaks in known]) for task in tasks}, sources, known[0].ngrams)
+    joined = {task: _joined([leaks.tasks[task] for leaks in known]) for task in tasks}
+    return Leaks(joined, sources, known[0].ngrams, limited=any(leaks.limited for leaks in known))
 
 
 def _in_folder(folder: Path, sources: Mapping[str, str]) -> Leaks:

@@ -148,6 +148,7 @@ class CampaignResults:
 _NOT_MEANS = frozenset({"perplexity", "word_perplexity", "byte_perplexity"})
 """lm-eval's metrics that are no mean over items, so that nothing can be paired. They are left out; bits per byte says
 the same."""
+_NOT_STARTED = "not started"
 _NOT_EXECUTED = "generated code not executed yet"
 _NOT_YET: Mapping[Stage, str] = {
     "train": "not trained yet",
@@ -239,7 +240,7 @@ def read_campaign(folder: Path) -> CampaignResults:
         scorings=tuple(scorings),
         attention=tuple(dict.fromkeys(said for name in sorted(segments) if (said := _attention(folder / name)))),
         ledger=read_ledger(trained, runs),
-        leaks=read_leaks(trained.of(runs)),
+        leaks=read_leaks(trained.of(runs), limited=any(run.eval.limit is not None for run in runs)),
     )
 
 
@@ -260,13 +261,20 @@ def read_runs(folder: Path) -> tuple[RunSpec, ...]:
     return tuple(spec for spec in found if not isinstance(spec, str))
 
 
+def unread_runs(folder: Path) -> dict[str, str]:
+    """Runs of a campaign whose run.json is there and cannot be read, with the reason."""
+    expected = expected_and_found(folder, names(read_campaign_json(folder) or {}, "runs"))
+    found = ((name, _run_spec(folder, name)) for name in expected)
+    return {name: spec for name, spec in found if isinstance(spec, str) and spec != _NOT_STARTED}
+
+
 def _run_spec(folder: Path, name: str) -> RunSpec | str:
     """The run's spec, or why there is none."""
     path = layout.run_folder(folder, name) / layout.RUN
     try:
         spec = RunSpec.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return "not started"
+        return _NOT_STARTED
     except ValidationError as error:
         return f"{layout.RUN} is torn or invalid: {_first(error)}"
     if spec.id != name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from joyctl.errors import Refused
+from joyctl.errors import Missing, Refused
 from joyctl.store import layout
 from joyctl.store.files import write_text
 
@@ -31,8 +32,17 @@ def read_campaign_json(folder: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def campaign_lock(folder: Path) -> Iterator[None]:
-    """Hold the campaign for this process; raises Refused when another one holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Hold the campaign for this process.
+
+    Raises Refused when another one holds it, Missing where there can be no such folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        message = f"{folder} cannot be made: {error.strerror}"
+        raise Missing(message, hint="Mend that, or name another folder of campaigns: --results DIR.") from error
     path, holder = folder / ".lock", folder / ".lock-holder"
     lock = FileLock(path, timeout=0)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system says where a file may not be read or written."""
 _TAIL = 65_536  # more bytes than a line has
 
 

@@ -16,6 +16,8 @@ SHARED = "shared.json"
 PROMPTS = "prompts"
 REFERENCE = "ref-"
 """Variants of references begin so, and no others do."""
+SCORES = ("DONE.score.json", "DONE.eval.json", "eval", RUN)
+"""What of a run's folder goes when it is scored anew, in this order: killed in between, it still says how it was."""
 
 
 def checkpoint(segment_folder: Path, step: int) -> Path:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from joyctl.errors import Missing, Refused
@@ -17,6 +19,16 @@ from joyctl.store.dcp import METADATA, NEEDED
 def is_complete(checkpoint: Path) -> bool:
     """Whether writing it came to its end."""
     return (checkpoint / METADATA).is_file()
+
+
+@contextmanager
+def reading(checkpoint: Path, hint: str) -> Iterator[None]:
+    """Raise Refused, with what to do, where what is read of a checkpoint inside the block is not what was written."""
+    try:
+        yield
+    except CheckpointException as error:
+        causes = {f"{type(cause).__name__}: {cause}" for cause, _ in error.failures.values()}
+        raise Refused(f"{checkpoint} cannot be read: {'; '.join(sorted(causes))}", hint=hint) from error
 
 
 def steps(folder: Path) -> list[int]:

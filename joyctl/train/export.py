@@ -19,6 +19,7 @@ from joyctl.campaign.spec import SegmentSpec
 from joyctl.errors import Missing, Refused
 from joyctl.recipe.types import Model
 from joyctl.store.files import fsync_folder, write_json, write_text
+from joyctl.train.checkpoints import reading
 from joyctl.train.model import model_spec
 
 
@@ -100,7 +101,8 @@ def _load(model: Model, checkpoint: Path) -> dict[str, torch.Tensor]:
     weights = {name: torch.empty_like(value, device="cpu") for name, value in shapes.items()}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
-        load(weights, checkpoint_id=checkpoint, no_dist=True)
+        with reading(checkpoint, "joyctl plan RECIPE --audit compares its checksum, and says what to do."):
+            load(weights, checkpoint_id=checkpoint, no_dist=True)
     renamed: dict[str, torch.Tensor] = bundle.state_dict_adapter(bundle.model, None).to_hf(weights)
     return renamed
 

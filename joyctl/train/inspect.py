@@ -53,7 +53,7 @@ def require_base(base: BaseSpec, segment: SegmentSpec) -> None:
 def _tokenizer(base: BaseSpec, data_folder: Path) -> Finding:
     """Whether the base's tokens are the data's: vocabulary, merges and added tokens, however they are written."""
     check, mine = "base tokenizer", data_folder / "tokenizer" / TOKENIZER
-    folder = base.path if base.kind == "hf" else base.tokenizer
+    folder = base.tokenizer or (base.path if base.kind == "hf" else None)
     if folder is None:
         return Finding(check, True, "not compared: the recipe has no base.tokenizer, a checkpoint no tokenizer")
     its = Path(folder) / TOKENIZER

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -26,7 +27,10 @@ _STEP = "train_state.step"
 _GROUP, _STATE = "optimizer.param_groups.", "optimizer.state."
 _LR_TOLERANCE = 1e-6
 """Relative: torchtitan computes its LR in another order of roundings."""
-_TORN = (EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError, AttributeError, ImportError, TypeError)
+_TORN = (
+    EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError, AttributeError, ImportError, TypeError,
+    OverflowError, RuntimeError,
+)  # fmt: skip
 """What unpickling raises where bytes are missing or wrong; memory and the disk raise others."""
 _COPY = "Copy or save it again."
 _AS_IT_HAD = "set schedule and training.tokens as the base run had them"
@@ -48,6 +52,13 @@ def dcp_step(folder: Path) -> int:
 
 def inspect_dcp(base: BaseSpec, segment: SegmentSpec) -> Iterator[Finding]:
     """Findings on a checkpoint that `segment` is to go on from, the broken ones first."""
+    try:
+        yield from _inspect(base, segment)
+    except Refused as error:  # of entries that cannot be read
+        yield Finding("base contents", False, error.message, error.hint)
+
+
+def _inspect(base: BaseSpec, segment: SegmentSpec) -> Iterator[Finding]:
     folder = Path(base.path)
     metadata, found = _whole(folder)
     yield from found
@@ -206,7 +217,7 @@ def _on_meta(model: Model) -> torch.nn.Module:
 
 
 def _entries(folder: Path, metadata: Metadata, keys: Iterable[str]) -> dict[str, Any]:
-    """Small entries of a checkpoint, loaded alone."""
+    """Small entries of a checkpoint, loaded alone. Raises Refused where files of the right size hold something else."""
     state: dict[str, Any] = {}
     for key in keys:
         entry = metadata.state_dict_metadata[key]
@@ -215,7 +226,11 @@ def _entries(folder: Path, metadata: Metadata, keys: Iterable[str]) -> dict[str,
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
-        load(state, checkpoint_id=folder, no_dist=True)
+        try:
+            load(state, checkpoint_id=folder, no_dist=True)
+        except CheckpointException as error:
+            why = next((type(cause).__name__ for cause, _ in error.failures.values()), "unreadable")
+            raise Refused(f"{folder} is damaged: {', '.join(state)[:60]} cannot be read ({why})", hint=_COPY) from None
     return state
 
 

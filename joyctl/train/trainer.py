@@ -147,7 +147,8 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         segment, batch_size = self.segment, self.segment.training.batch_size
         own = self._make_way()
         asked, own_groups = settings_of(self.optimizers), own_settings(self.optimizers)
-        restored = self.checkpointer.load(step=-1)
+        with checkpoints.reading(*self._beginning(own)):
+            restored = self.checkpointer.load(step=-1)
         if not restored:
             self._init_whole()
         if own is None and segment.base is not None and segment.base.step == segment.start_step:
@@ -174,6 +175,14 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             )
         logger.info("Training %s from step %d to %d", segment.id, expected, segment.end_step)
         return expected
+
+    def _beginning(self, own: int | None) -> tuple[Path, str]:
+        """The checkpoint that is loaded, and what to do where it is damaged."""
+        if own is not None:
+            before = "Remove it: the same command then goes on from the one before it, or begins the segment anew."
+            return layout.checkpoint(self.folder, own), before
+        audit = "joyctl plan RECIPE --audit compares its checksum with what was written, and says what to do."
+        return Path(self.config.checkpoint.initial_load_path or self.folder), audit
 
     def _take_shown(self) -> list[int]:
         """Rows by source that all ranks were given since this was asked last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def _datatrove(path: Path, spec: Tokenised) -> Layout:
     tokens: int | None = None
     said_by: str | None = None
     if metadata.is_file():
-        known = datatrove.read_metadata(metadata.read_text(encoding="utf-8"), str(metadata))
+        known = datatrove.read_metadata(metadata.read_text(encoding="utf-8", errors="replace"), str(metadata))
         dtype, tokens, said_by = datatrove.DTYPES[known.width], known.tokens, str(metadata)
     if index.is_file():
         last = datatrove.last_end(index)
@@ -83,7 +84,7 @@ def _npy(path: Path) -> Layout:
                 raise ValueError(f"version {version} of the format")
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)
-        except ValueError as error:
+        except (ValueError, SyntaxError, TokenError) as error:  # numpy reads the header as Python
             raise Refused(f"{path} is not a .npy file: {error}", hint=COPY) from error
         offset = file.tell()
     if dtype.kind not in "iu" or len(shape) != 1 or dtype.newbyteorder("<") != dtype:

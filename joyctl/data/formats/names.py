@@ -54,9 +54,10 @@ def _matching(pattern: str) -> Iterator[str]:
     url = remote.is_url(pattern)
     if not url:
         pattern = os.path.abspath(os.path.expanduser(pattern))  # noqa: PTH100, PTH111  a glob, not a path
-    if glob.has_magic(pattern):
+    if glob.has_magic(pattern) and (url or not Path(pattern).exists()):
         names = remote.matching(pattern) if url else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-        names = [name for name in names if not name.endswith(_BESIDE) and (url or Path(name).is_file())]
+        # A link to nothing is not left out: whoever reads it tells of it.
+        names = [name for name in names if not name.endswith(_BESIDE) and (url or not Path(name).is_dir())]
         if not names:
             raise Missing(f"no file matches {pattern}", hint="Look at tokenised.files of the recipe.")
         yield from names

@@ -30,7 +30,7 @@ from joyctl.data.overlap.stream import TokenWords
 from joyctl.data.overlap.tokenbytes import Vocabulary, read_vocabulary
 from joyctl.data.overlap.words import words
 from joyctl.data.shards import SourceTokens, open_source
-from joyctl.data.sidecar import read_sidecar
+from joyctl.data.sidecar import AGAIN, read_sidecar
 from joyctl.data.work import Part, Progress
 from joyctl.errors import Missing, Refused
 from joyctl.store.files import sha256_file, write_json, write_text
@@ -102,15 +102,20 @@ class Looking:
 
     @cached_property
     def tokens(self) -> dict[str, SourceTokens]:
-        """The sources. Raises Refused where one is no longer what was asked for."""
+        """The sources. Raises Refused where one is no longer what was asked for, Missing where it is cut short."""
         opened = {}
         for name, digest in self.asked["sources"].items():
-            if read_sidecar(self.data, name).sha256 != digest:
+            about = read_sidecar(self.data, name)
+            if about.sha256 != digest:
                 raise Refused(
                     f"source {name} of {self.data} has changed since the overlap check began",
                     hint="Begin it again: joyctl data overlap RECIPE",
                 )
             opened[name] = open_source(self.data, name)
+            if len(opened[name]) != about.tokens:  # what is found in a part would be kept as if it were all
+                raise Missing(
+                    f"source {name} of {self.data} has {len(opened[name]):,} tokens, not {about.tokens:,}", hint=AGAIN
+                )
         return opened
 
     @cached_property
@@ -274,7 +279,11 @@ def begin(data: Path, sources: Mapping[str, str], items: str, part_tokens: int =
     key = fingerprint({**depends, "version": VERSION, "settings": settings()})[:16]
     looking = Looking(overlap_folder(data).absolute() / "work" / key)
     asked["part_tokens"] = part_tokens
-    if not (looking.folder / ASKED).is_file() or looking.asked != asked:
+    try:
+        there = looking.asked
+    except Missing:  # not begun, or damaged
+        there = None
+    if there != asked:
         write_json(looking.folder / ASKED, asked)
     return Looking(looking.folder)
 

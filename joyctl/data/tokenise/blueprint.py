@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from joyctl.data import tokenizers
+from joyctl.data.folder import MARKER
 from joyctl.data.formats import expand
+from joyctl.data.remote import is_url
+from joyctl.data.sidecar import SIDECAR
 from joyctl.data.tokenise.inputs import Piece, Planned, plan_source
-from joyctl.data.tokenise.taken import take
+from joyctl.data.tokenise.taken import inputs_digest, take
 from joyctl.data.tokenizer_files import require_tokenizer
 from joyctl.errors import Missing
 from joyctl.recipe.types import Heldout, Recipe, Source
@@ -68,6 +71,8 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     """
     assert recipe.data.tokenizer is not None
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("sources/*/.*"):  # half a shard, of a process that was killed; nobody is at work now
+        left.unlink(missing_ok=True)
     tokenizers.place_files(recipe.data.tokenizer, folder / "tokenizer")
     vocab_size = tokenizers.vocabulary(tokenizers.load(folder / "tokenizer"))
     digest = sha256_file(folder / "tokenizer" / tokenizers.TOKENIZER)
@@ -79,8 +84,7 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
         if source.tokenised is not None:
             files = expand(source.tokenised)
             require_tokenizer(source.tokenised, files, recipe.data.tokenizer, folder / "tokenizer", tokenizers.resolve)
-        own = [VERSION, digest, asdict(special), heldout.model_dump(mode="json"), origin(source)]
-        planned = plan_source(name, source, own)
+        planned = plan_source(name, source, _determining(digest, special, recipe, source))
         if planned and (other := take(planned, folder, final.parent)) is not None:
             taken[name] = other
         else:
@@ -99,6 +103,46 @@ def draw(recipe: Recipe, final: Path, folder: Path) -> Blueprint:
     )
     write_json(folder / FILE, {**asdict(blueprint), **_dumped(blueprint)})
     return blueprint
+
+
+def changed_inputs(recipe: Recipe, folder: Path) -> list[str]:
+    """Sources whose files, or the tokens around a document, are not those that finished data folder `folder` was built
+    of; what is not on this machine is taken to be as it was."""
+    if json.loads((folder / MARKER).read_bytes())["settings"] != settings_of(recipe):
+        return []  # its own folder, built elsewhere
+    found: list[str] = []
+    built = folder / "tokenizer"
+    given = Path(recipe.data.tokenizer or "").expanduser()
+    digest = sha256_file(built / tokenizers.TOKENIZER)
+    try:
+        special = tokenizers.special(given)
+    except Missing:  # of the hub, or no longer here
+        special = tokenizers.special(built)
+    for name, source in recipe.sources.items():
+        if not _is_local(source):
+            continue
+        try:
+            now = inputs_digest(plan_source(name, source, _determining(digest, special, recipe, source)))
+            then = json.loads((folder / "sources" / name / SIDECAR).read_bytes()).get("inputs")
+        except (Missing, OSError, ValueError):
+            continue
+        if then is not None and then != now:
+            found.append(name)
+    return found
+
+
+def _is_local(source: Source) -> bool:
+    """Whether all that it is made of lies in files that can be asked at once, without a network."""
+    if source.tokenised is not None:
+        return not any(map(is_url, source.tokenised.files))
+    assert source.text is not None  # the recipe's own check
+    return source.text.dataset is None and not any(map(is_url, source.text.files or ()))
+
+
+def _determining(tokenizer_sha256: str, special: tokenizers.Special, recipe: Recipe, source: Source) -> list[object]:
+    """All but its files that determines a source's tokens."""
+    heldout = recipe.data.heldout.model_dump(mode="json")
+    return [VERSION, tokenizer_sha256, asdict(special), heldout, origin(source)]
 
 
 def read(folder: Path) -> Blueprint:

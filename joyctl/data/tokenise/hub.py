@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
+from joyctl.data.remote import failures
 from joyctl.errors import Missing
 from joyctl.recipe.types import Text
 
@@ -25,7 +27,7 @@ def version(key: str, text: Text) -> str:
 
     try:
         commit = dataset_info(text.dataset, revision=text.revision).sha
-    except (OSError, ValueError) as error:
+    except failures() as error:
         raise _missing(text.dataset, error) from error
     if commit is None:
         raise Missing(f"{key}: the hub names no commit of {text.dataset}", hint=_HINT)
@@ -47,7 +49,7 @@ def documents(text: Text, commit: str, number: int, of: int) -> Iterator[str]:
             row = next(rows)
         except StopIteration:
             return
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of datasets, and of each library that unpacks and parses for it
             raise _missing(str(text.dataset), error) from error
         count += 1
         where = f"dataset {text.dataset}, stretch {number + 1} of {of}, row {count:,}"
@@ -62,15 +64,19 @@ def documents(text: Text, commit: str, number: int, of: int) -> Iterator[str]:
 
 def _stream(text: Text, commit: str) -> Any:
     import datasets
+    from tqdm import tqdm
 
+    tqdm.set_lock(RLock())  # its own is one between processes, of which Python complains when this one is stopped
     assert text.dataset is not None
     revision = None if Path(text.dataset).is_absolute() else commit
     try:
         return datasets.load_dataset(text.dataset, text.config, split=text.split, revision=revision, streaming=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # as above: only that library runs here
         raise _missing(text.dataset, error) from error
 
 
 def _missing(name: str, error: Exception) -> Missing:
-    why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    why = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if not why or not isinstance(error, failures()):  # which say what is wrong in words
+        why = ": ".join(filter(None, (type(error).__name__, why)))
     return Missing(f"dataset {name} does not load: {why}", hint=_HINT)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Any, Literal
 
+from joyctl.data.remote import failures
 from joyctl.errors import Missing
 from joyctl.recipe.types import Source, Text, Tokenised
 from joyctl.store.files import sha256_file
@@ -84,13 +86,14 @@ def stat(path: str) -> Piece:
         try:
             found = Path(path).stat()
         except OSError as error:
-            raise Missing(f"{path}: {error.strerror}", hint="The recipe names it under sources.") from error
+            what = "a link to nothing" if Path(path).is_symlink() else error.strerror
+            raise Missing(f"{path}: {what}", hint="The recipe names it under sources.") from error
         return Piece(path, size=found.st_size, changed=str(found.st_mtime_ns))
     system, inner = filesystem(path)
     try:
         info = system.info(inner)
-    except (OSError, ValueError) as error:
-        raise Missing(f"{path} cannot be reached: {error}", hint="The recipe names it under sources.") from error
+    except failures() as error:
+        raise _unreached(path, error) from error
     changed = next((str(info[key]) for key in _VERSIONS if key in info), None)
     return Piece(path, size=int(info.get("size") or 0), changed=changed)
 
@@ -111,20 +114,29 @@ def _expanded(key: str, patterns: Sequence[str]) -> list[str]:
     """Paths and URLs of all files, in the order given, a glob's by name. Raises Missing for what matches nothing."""
     found: list[str] = []
     for pattern in patterns:
-        if not any(sign in pattern for sign in "*?["):
+        if not has_magic(pattern) or ("://" not in pattern and Path(pattern).exists()):
             found.append(pattern)
             continue
         if "://" in pattern:
             system, inner = filesystem(pattern)
-            matches = sorted(system.unstrip_protocol(path) for path in system.glob(inner))
+            try:
+                matches = sorted(system.unstrip_protocol(path) for path in system.glob(inner))
+            except failures() as error:
+                raise _unreached(pattern, error) from error
         else:
             place = Path(pattern).expanduser()
+            place = place / "*" if place.name == "**" else place  # which alone stands for folders
             root = Path(place.anchor or ".")
-            matches = sorted(str(path) for path in root.glob(str(place.relative_to(place.anchor))) if path.is_file())
+            # A link to nothing is no file, but it is not left out: `stat` tells of it.
+            matches = sorted(str(path) for path in root.glob(str(place.relative_to(place.anchor))) if not path.is_dir())
         if not matches:
             raise Missing(f"{key}: no file matches {pattern}", hint="A path is relative to the recipe file.")
         found += matches
     return list(dict.fromkeys(found))
+
+
+def _unreached(url: str, error: Exception) -> Missing:
+    return Missing(f"{url} cannot be reached: {error}", hint="The recipe names it under sources.")
 
 
 def _gathered(files: Sequence[Piece]) -> list[Gathered]:

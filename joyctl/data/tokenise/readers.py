@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from joyctl.data.remote import failures
 from joyctl.data.tokenise.inputs import Piece, filesystem
 from joyctl.errors import Missing
 
@@ -23,6 +24,8 @@ def documents(piece: Piece, column: str) -> Iterator[str]:
     Raises Missing with the file's name, and the line or row where there is one, for what is not what its name says.
     """
     name, packed = _kind(piece.path)
+    if packed and not piece.size and "://" not in piece.path:  # of a store the size may not be known
+        raise Missing(f"{piece.path} cannot be read: it is empty, so nothing is packed in it", hint=_HINT)
     if name.endswith(".parquet"):
         yield from _parquet(piece, column)
     elif name.endswith(".txt"):
@@ -66,11 +69,14 @@ def _stream(path: str, packed: str | None) -> Iterator[Any]:
 
 @contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """What goes wrong in reading is the file's fault."""
+    """What goes wrong in reading is the file's fault, or its store's."""
     try:
         yield
-    except OSError as error:
-        raise Missing(f"{path} cannot be read: {error.strerror or error}", hint=_HINT) from error
+    except Exception as error:
+        if not isinstance(error, failures() if "://" in path else OSError):
+            raise
+        why = (isinstance(error, OSError) and error.strerror) or error
+        raise Missing(f"{path} cannot be read: {why}", hint=_HINT) from error
 
 
 def _lines(piece: Piece, packed: str | None, column: str) -> Iterator[str]:

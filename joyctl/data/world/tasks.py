@@ -6,11 +6,10 @@ name the items by absolute path, as lm-eval wants it, so they are written again 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from joyctl.data.heldouttasks import heldout_task, write_changed
+from joyctl.data.heldouttasks import heldout_task, quoted, write_changed
 
 MC_GROUP, MATH_TASK, CODE_TASK = "micro_mc", "micro_math", "micro_code"
 
@@ -174,21 +173,18 @@ def build_predictions(resps: list[list[str]], docs: list[dict]) -> list[list[str
 
 def task_files(folder: Path, subjects: Sequence[str], sources: Sequence[str], general: Sequence[str]) -> dict[str, str]:
     """Contents by file name of everything lm-eval reads in `folder`/tasks besides the items."""
-
-    def quoted(*parts: str) -> str:
-        return json.dumps(str(folder.absolute().joinpath(*parts)))  # a JSON string is a YAML string
-
+    tasks = folder.absolute() / "tasks"
     files = {
         "micro_mc.yaml": _MC_GROUP.format(tasks="\n".join(f"  - micro_mc_{subject}" for subject in subjects)),
-        "micro_math.yaml": _MATH.format(path=quoted("tasks", "math.jsonl")),
-        "micro_code.yaml": _CODE.format(path=quoted("tasks", "code.jsonl")),
+        "micro_math.yaml": _MATH.format(path=quoted(tasks / "math.jsonl")),
+        "micro_code.yaml": _CODE.format(path=quoted(tasks / "code.jsonl")),
         "utils.py": _FUNCTIONS,
     }
     for subject in subjects:
-        path = quoted("tasks", f"mc_{subject}.jsonl")
+        path = quoted(tasks / f"mc_{subject}.jsonl")
         files[f"micro_mc_{subject}.yaml"] = _MC.format(subject=subject, path=path)
     for name in general:
-        files[f"general_{name}.yaml"] = _GENERAL.format(name=name, path=quoted("tasks", f"general_{name}.jsonl"))
+        files[f"general_{name}.yaml"] = _GENERAL.format(name=name, path=quoted(tasks / f"general_{name}.jsonl"))
     for source in sources:
         files |= heldout_task(source, folder)
     return files
