@@ -50,7 +50,7 @@ def _grid(recipe: Recipe, asked: Asked) -> Grid:
         drops += [(name,) for name in each_source(recipe, asked.category or [])]
     elif asked.category:
         raise typer.BadParameter("--category says which sources --each leaves out: give --each too")
-    elif asked.command == "sweep" and not drops and (asked.at or asked.policy):
+    elif asked.command == "sweep" and not drops and not asked.probes and (asked.at or asked.policy):
         option = "--at" if asked.at else "--policy"
         raise typer.BadParameter(f"{option} says how sources are left out: give --drop or --each too")
     if asked.probes:
